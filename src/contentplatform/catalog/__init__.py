@@ -1,0 +1,1 @@
+"""Know what we hold: records, the ledger of versions, search."""

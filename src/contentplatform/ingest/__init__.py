@@ -1,0 +1,1 @@
+"""Take files in, and what people do with them afterwards."""

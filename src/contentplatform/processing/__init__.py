@@ -1,0 +1,1 @@
+"""Make renditions and find out what a file is."""

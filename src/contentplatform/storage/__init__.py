@@ -1,0 +1,1 @@
+"""Keep bytes: versioned, tiered, content-addressed."""

@@ -1,0 +1,246 @@
+"""What storage promises: the semantics of S3, with nothing that depends on the home.
+
+Strong read-after-write; the last acknowledged write wins; versions are immutable (their tags and storage class are
+not part of them); a delete adds a marker; a deleted version leaves a tombstone that nobody can read. Keys are data,
+never paths. What is acknowledged is durable.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol, runtime_checkable
+
+from contentplatform.media import OCTET_STREAM
+
+LIST_PAGE_SIZE: Final = 1_000
+"""Most entries of one page, as in S3."""
+TAG_LIMIT: Final = 10
+"""Most tags of one object, as in S3."""
+USER_METADATA_LIMIT_BYTES: Final = 2_048
+"""Names and values together, as in S3."""
+CHUNK_SIZE_BYTES: Final = 1 << 20
+
+
+class BucketRole(StrEnum):
+    """The buckets, by what they are for. Names are settings; nothing derives one from another."""
+
+    PRIMARY = "primary"
+    RAW = "raw"
+    PROCESSED = "processed"
+    ANALYTICS = "analytics"
+    BACKUP = "backup"
+    LOGS = "logs"
+
+
+class StorageClass(StrEnum):
+    """S3's storage classes that the platform uses."""
+
+    STANDARD = "STANDARD"
+    INTELLIGENT_TIERING = "INTELLIGENT_TIERING"
+    STANDARD_IA = "STANDARD_IA"
+    GLACIER_IR = "GLACIER_IR"
+    GLACIER = "GLACIER"
+    DEEP_ARCHIVE = "DEEP_ARCHIVE"
+
+    @property
+    def archived(self) -> bool:
+        """Whether objects of this class must be restored before they can be read."""
+        return self in {StorageClass.GLACIER, StorageClass.DEEP_ARCHIVE}
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """One version of one object: everything but its bytes."""
+
+    bucket: BucketRole
+    key: str
+    version_id: str
+    size_bytes: int
+    sha256: str | None
+    """Hex digest of the bytes; None only where nobody has computed it yet (aws: uploaded past the platform)."""
+    etag: str
+    """Opaque, without quotes; equal etags of one key mean equal bytes."""
+    content_type: str
+    """What the writer said it is."""
+    storage_class: StorageClass
+    created_at: datetime
+    is_latest: bool
+    is_delete_marker: bool = False
+    user_metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PutOptions:
+    """How to store an object."""
+
+    content_type: str = OCTET_STREAM
+    user_metadata: Mapping[str, str] = field(default_factory=dict)
+    """Names are lower-case ASCII tokens, values printable ASCII; 2 KiB together."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    storage_class: StorageClass = StorageClass.STANDARD
+    expected_sha256: str | None = None
+    """Hex digest; the put fails, and keeps nothing, if the bytes hash to something else."""
+    create_only: bool = False
+    """Fail if the key has a current object (``If-None-Match: *``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """Bytes ``first`` to ``last``, both included, from 0; ``last`` None means to the end."""
+
+    first: int
+    last: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of current objects, by UTF-8 order of their keys."""
+
+    objects: tuple[ObjectVersion, ...]
+    common_prefixes: tuple[str, ...]
+    """Where a delimiter was given: the distinct prefixes up to it, each counted as an entry, in the same order."""
+    continuation: str | None
+    """Opaque; give it back for the next page. None: this was the last."""
+
+
+class ObjectReader(Protocol):
+    """An open object: its version, and a stream of the bytes asked for. Closed by its context manager."""
+
+    @property
+    def version(self) -> ObjectVersion:
+        """What is being read."""
+        ...
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to ``size`` bytes, all the rest for -1, empty at the end. A read of a whole object checks its hash.
+
+        Raises:
+            Corrupt: the bytes differ from what was stored; raised at the latest instead of the end.
+        """
+        ...
+
+    def chunks(self) -> Iterator[bytes]:
+        """The rest, in pieces of at most 1 MiB."""
+        ...
+
+
+class ObjectStore(ABC):
+    """Buckets of versioned objects. Safe to use from any thread and from several processes."""
+
+    @abstractmethod
+    def put(self, bucket: BucketRole, key: str, body: BinaryIO, options: PutOptions) -> ObjectVersion:
+        """Store what ``body`` yields until its end, in constant memory, as the new current version.
+
+        Returns after it is durable. Not idempotent: each put is a version. An event for the key is durable with it.
+        aws: upload_fileobj's multipart with a full-object checksum; If-None-Match for create_only; the expected hash
+        is compared before CompleteMultipartUpload, which is aborted on a mismatch.
+
+        Raises:
+            InvalidRequest: key over 1 024 bytes, bad metadata or tags.
+            Conflict: create_only, and the key has a current object.
+            ChecksumMismatch: expected_sha256 differs.
+            NoSpace: the disk is full.
+        """
+
+    @abstractmethod
+    def open(
+        self, bucket: BucketRole, key: str, *, version_id: str | None = None, byte_range: ByteRange | None = None
+    ) -> AbstractContextManager[ObjectReader]:
+        """Open an object's current version, or the one named, for reading.
+
+        aws: GetObject with Range and VersionId.
+
+        Raises:
+            NotFound: no current object, or no such readable version (a delete marker and a tombstone are not).
+            InvalidRequest: the range begins at or behind the end.
+            Archived: restore it first.
+            Corrupt: the bytes are gone or damaged.
+        """
+
+    @abstractmethod
+    def head(self, bucket: BucketRole, key: str, *, version_id: str | None = None) -> ObjectVersion:
+        """What ``open`` would read, without its bytes. aws: HeadObject. Raises NotFound as ``open``; never Archived."""
+
+    @abstractmethod
+    def list(
+        self,
+        bucket: BucketRole,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        continuation: str | None = None,
+        limit: int = LIST_PAGE_SIZE,
+    ) -> Listing:
+        """A page of current objects under ``prefix``, ordered by the UTF-8 bytes of their keys.
+
+        Keys that exist throughout a paged listing appear exactly once. aws: ListObjectsV2; sha256 is None there.
+
+        Raises:
+            InvalidRequest: a continuation that this store did not give, or a limit outside 1 to 1 000.
+        """
+
+    @abstractmethod
+    def list_versions(
+        self, bucket: BucketRole, *, prefix: str = "", continuation: str | None = None, limit: int = LIST_PAGE_SIZE
+    ) -> Listing:
+        """A page of versions and delete markers, by key, the newest of a key first; no tombstones.
+
+        aws: ListObjectVersions; sha256 and user_metadata are absent there.
+        """
+
+    @abstractmethod
+    def delete(self, bucket: BucketRole, key: str) -> ObjectVersion:
+        """Add a delete marker, whether or not the key exists; returns it. An event is durable with it.
+
+        aws: DeleteObject without VersionId.
+        """
+
+    @abstractmethod
+    def delete_version(self, bucket: BucketRole, key: str, version_id: str) -> None:
+        """Delete one version or delete marker for good; the newest one left becomes current. Idempotent.
+
+        Its bytes are freed once nothing else refers to them and a grace period is over. An event for the key is
+        durable with it. aws: DeleteObject with VersionId.
+        """
+
+    @abstractmethod
+    def copy(
+        self,
+        source: ObjectVersion,
+        bucket: BucketRole,
+        key: str,
+        options: PutOptions | None = None,
+    ) -> ObjectVersion:
+        """Make ``source``'s bytes the new current version of another (or the same) key, without moving bytes.
+
+        Without options, content type, user metadata, tags and storage class come along. Event as ``put``.
+        aws: CopyObject, UploadPartCopy above 5 GB.
+
+        Raises:
+            NotFound: the source version is not readable. Archived: restore it first. Conflict: as ``put``.
+        """
+
+    @abstractmethod
+    def tags(self, bucket: BucketRole, key: str, *, version_id: str | None = None) -> Mapping[str, str]:
+        """The object's tags. aws: GetObjectTagging. Raises NotFound as ``head``."""
+
+    @abstractmethod
+    def set_tags(
+        self, bucket: BucketRole, key: str, tags: Mapping[str, str], *, version_id: str | None = None
+    ) -> None:
+        """Replace the object's tags (at most 10). Idempotent. aws: PutObjectTagging. Raises NotFound as ``head``."""
+
+
+@runtime_checkable
+class HasLocalFiles(Protocol):
+    """The power of a store whose objects are files of this machine: a job can read them where they lie."""
+
+    def local_file(self, version: ObjectVersion) -> Path:
+        """The read-only file that holds the version's bytes. Raises as ``ObjectStore.open``."""
+        ...

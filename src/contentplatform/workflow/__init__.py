@@ -1,0 +1,1 @@
+"""Drive one version through; keep the ledger of what happened."""
