@@ -1,0 +1,139 @@
+"""What the workflow engine promises: one durable execution a version and recipe, which ends and says how it ended.
+
+aws: Step Functions runs the same definition; what it forgets after 90 days is kept in our ledger of executions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Any, Final
+
+EXECUTION_PAGE_SIZE: Final = 100
+
+
+class ExecutionStatus(StrEnum):
+    """Where an execution stands."""
+
+    PENDING = "pending"
+    """Accepted; no state has begun, or it waits for its next turn."""
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will happen any more."""
+        return self in {ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED}
+
+
+class Lane(IntEnum):
+    """Who goes first: a lower lane never waits for a higher one."""
+
+    UPLOAD = 0
+    """A person just added the file."""
+    BACKFILL = 1
+    """Reprocessing, repairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One run of the state machine for one version."""
+
+    name: str
+    file_id: str
+    version_id: str
+    lane: Lane
+    status: ExecutionStatus
+    state: str
+    """The state it is in, or ended in."""
+    input: Mapping[str, Any]
+    output: Mapping[str, Any] | None
+    """The data after the last state; None while it runs."""
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    error: str | None = None
+    """The name of the error class or code it ended with."""
+    cause: str | None = None
+    """Why it failed or was cancelled, for a person."""
+    pending_reason: str | None = None
+    """While pending: why, in words ("waits for a worker: none is running", "tries again in 8 s: the disk is full")."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEvent:
+    """One thing that happened in an execution."""
+
+    sequence: int
+    """1, 2, … without gaps within an execution."""
+    at: datetime
+    state: str
+    event: str
+    """``entered``, ``attempt_failed``, ``retry_scheduled``, ``succeeded``, ``caught``, ``cancelled``, ``failed``."""
+    attempt: int
+    input: Mapping[str, Any] | None = None
+    output: Mapping[str, Any] | None = None
+    error: str | None = None
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPage:
+    """One page of executions, the newest first."""
+
+    executions: tuple[Execution, ...]
+    cursor: str | None
+    """Opaque; None: this was the last page."""
+
+
+class WorkflowEngine(ABC):
+    """Starts executions and tells about them. Safe from any thread and from several processes."""
+
+    @abstractmethod
+    def start(
+        self, name: str, *, file_id: str, version_id: str, data: Mapping[str, Any], lane: Lane = Lane.UPLOAD
+    ) -> Execution:
+        """Start an execution; durable after return. Idempotent by name: an execution that exists is returned as it is.
+
+        aws: StartExecution; ExecutionAlreadyExists is the idempotent case.
+        """
+
+    @abstractmethod
+    def get(self, name: str) -> Execution:
+        """One execution. aws: DescribeExecution, else our ledger. Raises NotFound."""
+
+    @abstractmethod
+    def list(
+        self,
+        *,
+        status: ExecutionStatus | None = None,
+        file_id: str | None = None,
+        cursor: str | None = None,
+        limit: int = EXECUTION_PAGE_SIZE,
+    ) -> ExecutionPage:
+        """Executions, the newest first. aws: indexes of our ledger. Raises InvalidRequest for a foreign cursor."""
+
+    @abstractmethod
+    def history(self, name: str) -> tuple[HistoryEvent, ...]:
+        """Everything that happened, in order, with input and output of each state. aws: GetExecutionHistory, copied to
+        our ledger when an execution ends. Raises NotFound."""
+
+    @abstractmethod
+    def cancel(self, name: str, reason: str) -> Execution:
+        """Stop an execution: no further state begins, and a step at work can't commit any more. Idempotent; what has
+        ended stays as it ended. aws: StopExecution. Raises NotFound."""
+
+
+def execution_name(file_id: str, version_id: str, recipe: str, retry: int = 0) -> str:
+    """``process-<file_id>-<first 16 hex of SHA-256(version + recipe)>``, a retry with ``-r<n>`` behind it."""
+    digest = hashlib.sha256((version_id + recipe).encode("utf-8")).hexdigest()[:16]
+    return f"process-{file_id}-{digest}" + (f"-r{retry}" if retry else "")
+
+
+STATE_MACHINE_NAME: Final = "content-processing-workflow"
