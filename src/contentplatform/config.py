@@ -1,0 +1,201 @@
+"""Settings: one frozen dataclass a capability, parsed once, every problem reported together.
+
+Order: command-line arguments, environment (``CONTENTPLATFORM_<TABLE>_<NAME>``), the TOML file, the default. Secrets are
+references to where they lie, never values. Names of buckets are read from here, nothing derives them.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from contentplatform.errors import ConfigurationInvalid
+
+ENVIRONMENT_PREFIX: Final = "CONTENTPLATFORM_"
+CONFIG_FILE_NAME: Final = "contentplatform.toml"
+_GIB: Final = 1 << 30
+_MIB: Final = 1 << 20
+
+
+def _setting(default: Any, description: str, *, minimum: float | None = None, maximum: float | None = None) -> Any:
+    return field(default=default, metadata={"help": description, "minimum": minimum, "maximum": maximum})
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """``[storage]``: where bytes are kept."""
+
+    bucket_suffix: str = _setting("local", "Ends every bucket's name: content-platform-<role>-<suffix>")
+    gc_grace_seconds: float = _setting(
+        86_400.0, "How long bytes that nothing refers to are kept before they are freed", minimum=0
+    )
+    gc_interval_seconds: float = _setting(3_600.0, "How often a worker looks for such bytes", minimum=1)
+    manifest_interval_seconds: float = _setting(
+        1.0, "How often a worker writes the sidecar manifests from which the database can be rebuilt", minimum=0.05
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSettings:
+    """``[ingest]``: how files come in."""
+
+    private_prefix: str = _setting("private/", "Keys under it are never served without a signature")
+    reconcile_interval_seconds: float = _setting(
+        300.0, "How often a worker compares the store with the catalog for what no event told", minimum=1
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogSettings:
+    """``[catalog]``: what is known about files."""
+
+    index_interval_seconds: float = _setting(0.5, "How often a worker brings the search index up to date", minimum=0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowSettings:
+    """``[workflow]``: how versions are driven through."""
+
+    max_concurrent: int = _setting(0, "Executions at work at once in the data folder; 0: one a processor", minimum=0)
+    lease_seconds: float = _setting(
+        15.0, "How long a worker may be silent before another takes its work over", minimum=1
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessingSettings:
+    """``[processing]``: limits for what is parsed, checked before decoding where the header tells, else enforced."""
+
+    max_image_pixels: int = _setting(300_000_000, "Pixels of one frame", minimum=1)
+    max_image_frames: int = _setting(1_000, "Frames of an animation that is kept animated", minimum=1)
+    max_animation_pixels: int = _setting(500_000_000, "Pixels of all frames together, to be kept animated", minimum=1)
+    job_memory_bytes: int = _setting(2 * _GIB, "Resident memory of one job", minimum=64 * _MIB)
+    job_cpu_seconds: int = _setting(300, "Processor time of one job", minimum=1)
+    job_wall_seconds: float = _setting(300.0, "Wall-clock time of one job", minimum=0.1)
+    job_file_bytes: int = _setting(4 * _GIB, "Size of one file that a job may write", minimum=_MIB)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set, and the data folder."""
+
+    data_folder: Path
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    ingest: IngestSettings = field(default_factory=IngestSettings)
+    catalog: CatalogSettings = field(default_factory=CatalogSettings)
+    workflow: WorkflowSettings = field(default_factory=WorkflowSettings)
+    processing: ProcessingSettings = field(default_factory=ProcessingSettings)
+
+
+TABLES: Final[Mapping[str, type[Any]]] = {
+    "storage": StorageSettings,
+    "ingest": IngestSettings,
+    "catalog": CatalogSettings,
+    "workflow": WorkflowSettings,
+    "processing": ProcessingSettings,
+}
+
+
+def load(
+    *, data_folder: Path | None = None, config_file: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Read the settings; a missing config file is an error only if it was named.
+
+    Raises:
+        ConfigurationInvalid: with every problem, a line each.
+    """
+    variables = os.environ if environment is None else environment
+    problems: list[str] = []
+    folder = data_folder or Path(variables.get(f"{ENVIRONMENT_PREFIX}DATA", "") or default_data_folder(variables))
+    document = _read_document(config_file, folder, problems)
+    problems.extend(
+        f"[{name}] is not a table of settings; there are {_listed(TABLES)}" for name in document if name not in TABLES
+    )
+    tables = {
+        name: _read_table(name, kind, document.get(name, {}), variables, problems) for name, kind in TABLES.items()
+    }
+    if problems:
+        raise ConfigurationInvalid(
+            "reading the settings",
+            "\n  ".join(["", *problems]),
+            hint="All settings are listed in docs/configuration.md",
+        )
+    return Settings(data_folder=folder.absolute(), **tables)
+
+
+def default_data_folder(variables: Mapping[str, str]) -> Path:
+    """Where files are kept if nobody says otherwise, by the XDG base directory specification."""
+    base = variables.get("XDG_DATA_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "contentplatform"
+
+
+def environment_name(table: str, name: str) -> str:
+    """The environment variable of one setting."""
+    return f"{ENVIRONMENT_PREFIX}{table}_{name}".upper()
+
+
+def _read_document(config_file: Path | None, folder: Path, problems: list[str]) -> dict[str, Any]:
+    path = config_file or folder / CONFIG_FILE_NAME
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if config_file is not None:
+            problems.append(f"{path} does not exist")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        problems.append(f"{path} can't be read: {error}")
+    return {}
+
+
+def _read_table(table: str, kind: type[Any], given: Any, variables: Mapping[str, str], problems: list[str]) -> Any:
+    if not isinstance(given, dict):
+        problems.append(f"[{table}] must be a table, is {given!r}")
+        given = {}
+    known = {setting.name: setting for setting in fields(kind)}
+    problems.extend(
+        f"{table}.{name} is not a setting; there are {_listed(known)}" for name in given if name not in known
+    )
+    hints = typing.get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for name, setting in known.items():
+        variable = environment_name(table, name)
+        if variable in variables:
+            raw, source = variables[variable], variable
+        elif name in given:
+            raw, source = given[name], f"{table}.{name}"
+        else:
+            continue
+        try:
+            values[name] = _parse(raw, hints[name], setting.metadata)
+        except ValueError as error:
+            problems.append(f"{source} = {raw!r}: {error} ({setting.metadata['help']})")
+    return kind(**values)
+
+
+def _parse(raw: Any, wanted: Any, metadata: Mapping[str, Any] | types.MappingProxyType[Any, Any]) -> Any:
+    if wanted is str:
+        if not isinstance(raw, str):
+            raise ValueError("must be text")
+        return raw
+    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+        raise ValueError("must be a number")
+    try:
+        number: int | float = wanted(raw)
+    except ValueError:
+        raise ValueError(f"must be {'a whole number' if wanted is int else 'a number'}") from None
+    if wanted is int and isinstance(raw, float) and raw != number:
+        raise ValueError("must be a whole number")
+    if metadata["minimum"] is not None and number < metadata["minimum"]:
+        raise ValueError(f"must be at least {metadata['minimum']}")
+    if metadata["maximum"] is not None and number > metadata["maximum"]:
+        raise ValueError(f"must be at most {metadata['maximum']}")
+    return number
+
+
+def _listed(names: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(names))
