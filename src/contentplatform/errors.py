@@ -46,6 +46,8 @@ class ErrorCode(StrEnum):
     """The key breaks the rules of platform keys (possible only through the store itself)."""
     NO_SPACE = "E_NOSPACE"
     """The disk was full, again and again."""
+    CANCELLED = "E_CANCELLED"
+    """A person stopped it, or another execution took over."""
     INTERNAL = "E_INTERNAL"
     """A fault of the platform; retries did not help."""
 

@@ -1,0 +1,368 @@
+"""The upload handler: brings catalog and workflow to what the store says of one key.
+
+It is level-triggered. An event names a key and nothing more is believed: the handler reads the key's current version
+from the store and writes conditionally, so that order, repetition, and the reconciler, which finds what no event told,
+are one path. Delete, undelete and restore change the store and then come here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from contentplatform.catalog.port import Catalog, LedgerEntry, Record, SearchQuery
+from contentplatform.clock import Clock
+from contentplatform.drivers.crashpoint import crashpoint
+from contentplatform.errors import ErrorCode, InvalidRequest, NotFound, PlatformError
+from contentplatform.media import MediaKind, ProcessingStatus, check_key, file_id
+from contentplatform.processing.presets import recipe
+from contentplatform.processing.probe import HEAD_SIZE_BYTES, Sniffed, claimed_type, mismatch, sniff
+from contentplatform.storage.port import BucketRole, ByteRange, ObjectStore, ObjectVersion, PutOptions
+from contentplatform.together import Together, repeated
+from contentplatform.workflow.port import ExecutionStatus, Lane, WorkflowEngine, execution_name
+from contentplatform.workflow.publication import Publication
+
+CLAIM_METADATA: Final = "claimed-type"
+"""User metadata of an original: the content type that its uploader claimed, where that was more than a guess."""
+_RAW_VERSION_METADATA: Final = "source-version"
+_RECONCILE_PAGE_SIZE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What a reconciliation found."""
+
+    keys_seen: int
+    keys_mended: int
+
+
+class IngestService:
+    """Handles one key at a time; safe to call for the same key from several places at once."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        catalog: Catalog,
+        engine: WorkflowEngine,
+        publication: Publication,
+        clock: Clock,
+        together: Together,
+        processed_kinds: frozenset[MediaKind],
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._engine = engine
+        self._publication = publication
+        self._clock = clock
+        self._together = together
+        self._processed_kinds = processed_kinds
+
+    def handle(self, key: str, lane: Lane = Lane.UPLOAD) -> None:
+        """Bring everything to what the store says of ``key`` now.
+
+        Raises:
+            Corrupt: the current version's bytes are gone.
+            Unavailable: a passing fault, or others keep writing the same record.
+        """
+        repeated(lambda: self._together(lambda: self._handle(key, lane)), f"taking in {key}")
+
+    def restart(self, file_id: str, version_id: str, lane: Lane) -> str:
+        """Process a version anew, as a new execution; returns its name. One that has not ended is left to go on."""
+        entry = self._catalog.get_entry(file_id, version_id)
+        if entry.execution and self._is_live(entry):
+            return entry.execution
+        key = self._catalog.get(file_id).file_path
+        return self._together(lambda: self._start(entry, key, lane)).execution
+
+    def reconcile(self) -> Reconciled:
+        """Find what no event told: keys whose record lags behind the store, records whose object is gone, versions
+        that wait for an execution which ended or never began.
+        """
+        seen = mended = 0
+        for key, version_id in self._current_objects():
+            seen += 1
+            if self._lags(key, version_id):
+                self.handle(key, Lane.BACKFILL)
+                mended += 1
+        for record in self._live_records():
+            if self._current(record.file_path) is None:
+                self.handle(record.file_path, Lane.BACKFILL)
+                mended += 1
+        return Reconciled(seen, mended)
+
+    # -- one key ---------------------------------------------------------------------------------------------
+
+    def _handle(self, key: str, lane: Lane) -> None:
+        identifier = file_id(key)
+        versions = self._versions(key)
+        current = self._current(key)
+        entries = {entry.version_id: entry for entry in self._catalog.entries(identifier)}
+        record = self._record(identifier)
+        self._forget_deleted(entries, versions)
+        if current is None:
+            if record is not None and record.deleted_at is None:
+                self._publication.show(self._catalog.put(replace(record, deleted_at=self._clock.now())))
+            return
+        self._supersede(key, entries, versions, current)
+        entry = entries.get(current.version_id) or self._new_entry(current)
+        if self._needs_execution(entry):
+            entry = self._start(entry, key, lane)
+        self._point(record, entry, key)
+        crashpoint("ingest.recorded")
+
+    def _point(self, record: Record | None, entry: LedgerEntry, key: str) -> None:
+        """Make the record show ``entry``'s version; the public keys follow where something changed."""
+        if record is None:
+            self._catalog.put(self._publication.project(self._blank_record(entry, key), entry))
+            return
+        pointed = self._publication.project(replace(record, deleted_at=None), entry)
+        if pointed == record:
+            return
+        stored = self._catalog.put(pointed)
+        if record.renditions or stored.renditions or record.deleted_at is not None:
+            self._publication.show(stored)
+
+    def _new_entry(self, version: ObjectVersion) -> LedgerEntry:
+        """The entry of a version seen for the first time, after its raw copy was made."""
+        sniffed = self._sniff(version)
+        self._copy_raw(version)
+        return LedgerEntry(
+            file_id=file_id(version.key),
+            version_id=version.version_id,
+            size_bytes=version.size_bytes,
+            content_type=sniffed.content_type,
+            claimed_type=claimed_type(version.key, version.user_metadata.get(CLAIM_METADATA)),
+            file_hash=version.sha256 or "",
+            hash_verified=version.sha256 is not None,
+            kind=sniffed.kind,
+            status=ProcessingStatus.PENDING,
+            created_at=version.created_at,
+        )
+
+    def _sniff(self, version: ObjectVersion) -> Sniffed:
+        if version.size_bytes == 0:
+            return sniff(b"", 0)
+        window = ByteRange(0, HEAD_SIZE_BYTES - 1)
+        with self._store.open(
+            version.bucket, version.key, version_id=version.version_id, byte_range=window
+        ) as reader:
+            return sniff(reader.read(), version.size_bytes)
+
+    def _copy_raw(self, version: ObjectVersion) -> None:
+        """Put the version into the data lake, by the hour of its upload; once, however often this runs."""
+        key = raw_key(version.key, version.created_at)
+        try:
+            there = self._store.head(BucketRole.RAW, key)
+        except (NotFound, InvalidRequest):
+            there = None
+        if there is not None and there.user_metadata.get(_RAW_VERSION_METADATA) == version.version_id:
+            return
+        metadata = {**version.user_metadata, _RAW_VERSION_METADATA: version.version_id}
+        options = PutOptions(
+            content_type=version.content_type, user_metadata=metadata, storage_class=version.storage_class
+        )
+        self._store.copy(version, BucketRole.RAW, key, options)
+
+    # -- executions ------------------------------------------------------------------------------------------
+
+    def _needs_execution(self, entry: LedgerEntry) -> bool:
+        match entry.status:
+            case ProcessingStatus.SUPERSEDED:
+                return True
+            case ProcessingStatus.COMPLETED:
+                return not self._publication.intact(entry)
+            case ProcessingStatus.FAILED:
+                return False
+            case ProcessingStatus.PENDING | ProcessingStatus.PROCESSING:
+                return not entry.execution or not self._is_live(entry)
+
+    def _is_live(self, entry: LedgerEntry) -> bool:
+        try:
+            return not self._engine.get(entry.execution).status.ended
+        except NotFound:
+            return False
+
+    def _start(self, entry: LedgerEntry, key: str, lane: Lane) -> LedgerEntry:
+        """Store the entry as pending under a new execution, and start that."""
+        sniffed = Sniffed(entry.content_type, entry.kind)
+        refusal = refusal_of(key, entry.claimed_type, sniffed)
+        route = entry.kind if entry.kind in self._processed_kinds and refusal is None else MediaKind.GENERIC
+        kind = MediaKind.GENERIC if refusal is not None else entry.kind
+        note = None
+        if refusal is None and kind is not MediaKind.GENERIC and route is MediaKind.GENERIC:
+            note = f"kept as it is: this version of the platform makes no renditions of {kind.value} files yet"
+        name = self._free_name(entry, recipe(route))
+        entry = self._catalog.put_entry(
+            replace(
+                entry,
+                kind=kind,
+                status=ProcessingStatus.PENDING,
+                execution=name,
+                note=note,
+                error=None,
+                error_code=None,
+            )
+        )
+        data: dict[str, Any] = {
+            "bucket": BucketRole.PRIMARY.value,
+            "key": key,
+            "version_id": entry.version_id,
+            "file_id": entry.file_id,
+            "kind": kind.value,
+            "route": route.value,
+            "execution": name,
+        }
+        if note is not None:
+            data["note"] = note
+        if refusal is not None:
+            data["refusal"] = refusal
+        self._engine.start(name, file_id=entry.file_id, version_id=entry.version_id, data=data, lane=lane)
+        return entry
+
+    def _free_name(self, entry: LedgerEntry, wanted_recipe: str) -> str:
+        """The name of the next execution of this version: the plain one, then ``-r1``, ``-r2``, …"""
+        retry = 0
+        while True:
+            name = execution_name(entry.file_id, entry.version_id, wanted_recipe, retry)
+            try:
+                self._engine.get(name)
+            except NotFound:
+                return name
+            retry += 1
+
+    # -- other versions --------------------------------------------------------------------------------------
+
+    def _supersede(
+        self,
+        key: str,
+        entries: dict[str, LedgerEntry],
+        versions: Sequence[ObjectVersion],
+        current: ObjectVersion,
+    ) -> None:
+        """Mark versions that were replaced before their turn; one that is being processed may finish."""
+        for version in versions:
+            if version.is_delete_marker or version.version_id == current.version_id:
+                continue
+            entry = entries.get(version.version_id)
+            if entry is None:
+                full = self._store.head(BucketRole.PRIMARY, key, version_id=version.version_id)
+                self._mark_superseded(self._new_entry(full))
+            elif entry.status is ProcessingStatus.PENDING and not self._has_begun(entry):
+                if entry.execution:
+                    self._engine.cancel(entry.execution, "a newer version replaced this one before its turn")
+                self._mark_superseded(entry)
+
+    def _mark_superseded(self, entry: LedgerEntry) -> None:
+        self._catalog.put_entry(
+            replace(
+                entry,
+                status=ProcessingStatus.SUPERSEDED,
+                execution="",
+                note="a newer version replaced this one before its turn",
+            )
+        )
+
+    def _has_begun(self, entry: LedgerEntry) -> bool:
+        try:
+            execution = self._engine.get(entry.execution)
+        except NotFound:
+            return False
+        return execution.status is not ExecutionStatus.PENDING or execution.started_at is not None
+
+    def _forget_deleted(self, entries: dict[str, LedgerEntry], versions: Sequence[ObjectVersion]) -> None:
+        """Drop the renditions of versions that were deleted for good."""
+        there = {version.version_id for version in versions}
+        for version_id, entry in list(entries.items()):
+            if version_id not in there and entry.renditions:
+                entries[version_id] = self._publication.forget_version(entry)
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    def _record(self, identifier: str) -> Record | None:
+        try:
+            return self._catalog.get(identifier)
+        except NotFound:
+            return None
+
+    def _current(self, key: str) -> ObjectVersion | None:
+        try:
+            return self._store.head(BucketRole.PRIMARY, key)
+        except NotFound:
+            return None
+
+    def _versions(self, key: str) -> list[ObjectVersion]:
+        """Every version and marker of exactly this key, the newest first."""
+        found: list[ObjectVersion] = []
+        continuation: str | None = None
+        while True:
+            page = self._store.list_versions(BucketRole.PRIMARY, prefix=key, continuation=continuation)
+            found.extend(version for version in page.objects if version.key == key)
+            continuation = page.continuation
+            if continuation is None or page.objects[-1].key != key:
+                return found
+
+    def _blank_record(self, entry: LedgerEntry, key: str) -> Record:
+        return Record(
+            file_id=entry.file_id,
+            file_path=key,
+            version_id=entry.version_id,
+            size_bytes=entry.size_bytes,
+            content_type=entry.content_type,
+            claimed_type=entry.claimed_type,
+            file_hash=entry.file_hash,
+            hash_verified=entry.hash_verified,
+            kind=entry.kind,
+            status=entry.status,
+            upload_time=entry.created_at,
+            indexed_at=self._clock.now(),
+        )
+
+    # -- reconciling -----------------------------------------------------------------------------------------
+
+    def _current_objects(self) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        continuation: str | None = None
+        while True:
+            page = self._store.list(BucketRole.PRIMARY, continuation=continuation)
+            found.extend((version.key, version.version_id) for version in page.objects)
+            continuation = page.continuation
+            if continuation is None:
+                return found
+
+    def _lags(self, key: str, version_id: str) -> bool:
+        record = self._record(file_id(key))
+        if record is None or record.version_id != version_id or record.deleted_at is not None:
+            return True
+        if record.status not in {ProcessingStatus.PENDING, ProcessingStatus.PROCESSING}:
+            return False
+        try:
+            return not self._is_live(self._catalog.get_entry(record.file_id, version_id))
+        except NotFound:
+            return True
+
+    def _live_records(self) -> list[Record]:
+        found: list[Record] = []
+        cursor: str | None = None
+        while True:
+            page = self._catalog.search(SearchQuery(), cursor=cursor, limit=_RECONCILE_PAGE_SIZE)
+            found.extend(page.records)
+            cursor = page.cursor
+            if cursor is None:
+                return found
+
+
+def raw_key(key: str, moment: datetime) -> str:
+    """Where a version lies in the data lake: partitioned by the hour of its upload, UTC."""
+    return f"year={moment:%Y}/month={moment:%m}/day={moment:%d}/hour={moment:%H}/{key}"
+
+
+def refusal_of(key: str, claimed: str | None, sniffed: Sniffed) -> Mapping[str, str] | None:
+    """Why this file is kept but not processed, as the workflow's ``refusal``; None if nothing is wrong with it."""
+    try:
+        check_key(key)
+    except PlatformError as error:
+        return {"error": error.public, "error_code": ErrorCode.KEY.value}
+    reason = mismatch(claimed, sniffed)
+    return None if reason is None else {"error": reason, "error_code": ErrorCode.TYPE_MISMATCH.value}

@@ -1,0 +1,38 @@
+"""Several conditional writes as one piece of work, in a way that both homes can keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
+
+from contentplatform.errors import Conflict, Unavailable
+
+T = TypeVar("T")
+
+_ATTEMPTS: Final = 8
+
+
+class Together(Protocol):
+    """Runs what belongs together. At home all its writes commit at once or not at all; on aws it only runs it.
+
+    Services never rely on the first: each write is conditional and each sequence can be repeated.
+    """
+
+    def __call__(self, work: Callable[[], T], /) -> T:
+        """Run ``work`` and return its result once it is durable."""
+        ...
+
+
+def repeated(work: Callable[[], T], doing: str) -> T:
+    """Run ``work`` again while its conditional writes lose against somebody else's.
+
+    Raises:
+        Unavailable: it lost eight times in a row.
+    """
+    last: Conflict | None = None
+    for _ in range(_ATTEMPTS):
+        try:
+            return work()
+        except Conflict as error:
+            last = error
+    raise Unavailable(doing, "others keep changing the same thing", hint="Try again") from last

@@ -1,0 +1,166 @@
+"""Which renditions the world sees: manifests, and the public keys that follow them.
+
+Each version's renditions lie under keys of their own (``versions/<file_id>/<version_id>/<recipe>/…``), which nothing
+outside can reach and no other version overwrites. A manifest (the ledger entry) names them all at once. The public
+keys are copies that follow the record: they can be made again at any time, by anyone, with the same result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from io import BytesIO
+from typing import Final
+
+from contentplatform.catalog.codec import to_manifest
+from contentplatform.catalog.port import Catalog, LedgerEntry, Record, Rendition
+from contentplatform.drivers.crashpoint import crashpoint
+from contentplatform.errors import NotFound
+from contentplatform.media import ProcessingStatus
+from contentplatform.storage.port import BucketRole, ObjectStore, PutOptions
+
+MANIFEST_FOLDER: Final = "catalog/manifests"
+"""Folder in the analytics bucket: one JSON document a file, from which the catalog can be rebuilt."""
+_DESCRIPTIVE_FIELDS: Final = ("title", "description", "credit")
+
+
+def manifest_key(file_id: str) -> str:
+    """The key of a file's sidecar document in the analytics bucket."""
+    return f"{MANIFEST_FOLDER}/{file_id}.json"
+
+
+class Publication:
+    """Keeps records, public keys and sidecar manifests true to the ledger."""
+
+    def __init__(self, store: ObjectStore, catalog: Catalog) -> None:
+        self._store = store
+        self._catalog = catalog
+
+    def stored_key(self, entry: LedgerEntry, name: str, extension: str) -> str:
+        """Where a version's own rendition lies in the processed bucket."""
+        return f"versions/{entry.file_id}/{entry.version_id}/{entry.recipe or 'none'}/{name}.{extension}"
+
+    def project(self, record: Record, entry: LedgerEntry) -> Record:
+        """``record`` showing ``entry``'s version. What a person edited stays; the rest is what the file brings along."""
+        brought = {name: entry.descriptive.get(name) for name in _DESCRIPTIVE_FIELDS}
+        kept = {name: value for name, value in brought.items() if name not in record.edited_fields}
+        tags = record.tags if "tags" in record.edited_fields else tuple(entry.descriptive.get("tags", ()))
+        return replace(
+            record,
+            version_id=entry.version_id,
+            size_bytes=entry.size_bytes,
+            content_type=entry.content_type,
+            claimed_type=entry.claimed_type,
+            file_hash=entry.file_hash,
+            hash_verified=entry.hash_verified,
+            kind=entry.kind,
+            status=entry.status,
+            upload_time=entry.created_at,
+            processed_at=entry.processed_at,
+            error=entry.error,
+            error_code=entry.error_code,
+            note=entry.note,
+            processing_metadata=entry.processing_metadata,
+            renditions=entry.renditions,
+            tags=tags,
+            title=kept.get("title", record.title),
+            description=kept.get("description", record.description),
+            credit=kept.get("credit", record.credit),
+        )
+
+    def follow(self, entry: LedgerEntry) -> None:
+        """Bring record, public keys and sidecar up to date after ``entry`` changed. Does nothing to the record where
+        another version is current by now, or the file was deleted.
+
+        Raises:
+            Conflict: somebody else wrote the record meanwhile; call again.
+        """
+        try:
+            record = self._catalog.get(entry.file_id)
+        except NotFound:
+            return
+        if record.version_id != entry.version_id:
+            return
+        projected = self.project(record, entry)
+        if projected != record:
+            record = self._catalog.put(projected)
+        crashpoint("steps.manifest_committed")
+        self.show(record)
+
+    def note_status(self, entry: LedgerEntry) -> None:
+        """Let the record of a current version show ``entry``'s status; nothing else of it is known yet."""
+        try:
+            record = self._catalog.get(entry.file_id)
+        except NotFound:
+            return
+        if record.version_id == entry.version_id and record.status is not entry.status:
+            self._catalog.put(replace(record, status=entry.status))
+
+    def show(self, record: Record) -> None:
+        """Make the public keys show exactly ``record``'s renditions (none for a deleted file), then its sidecar."""
+        visible = record.deleted_at is None and record.status is ProcessingStatus.COMPLETED
+        wanted = {rendition.key: rendition for rendition in record.renditions} if visible else {}
+        for rendition in wanted.values():
+            self._show_rendition(rendition)
+        for key in self._published_keys(record.file_id) - wanted.keys():
+            self._hide_key(key)
+        crashpoint("steps.plain_keys_written")
+        self.write_manifest(record)
+
+    def intact(self, entry: LedgerEntry) -> bool:
+        """Whether every rendition of a manifest is still stored with its bytes' hash."""
+        return all(self._stored(rendition) for rendition in entry.renditions)
+
+    def forget_version(self, entry: LedgerEntry) -> LedgerEntry:
+        """Delete a version's own renditions, after the version itself was deleted for good."""
+        for rendition in entry.renditions:
+            self._hide_key(rendition.stored_key)
+        return self._catalog.put_entry(
+            replace(entry, renditions=(), status=ProcessingStatus.SUPERSEDED, note="this version was deleted")
+        )
+
+    def write_manifest(self, record: Record) -> None:
+        """Write the sidecar document of a file, unless it says so already. Only its newest version is kept."""
+        document = to_manifest(record, self._catalog.entries(record.file_id))
+        body = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+        key = manifest_key(record.file_id)
+        try:
+            before = self._store.head(BucketRole.ANALYTICS, key)
+        except NotFound:
+            before = None
+        if before is not None and before.sha256 == hashlib.sha256(body).hexdigest():
+            return
+        self._store.put(BucketRole.ANALYTICS, key, BytesIO(body), PutOptions(content_type="application/json"))
+        if before is not None:
+            self._store.delete_version(BucketRole.ANALYTICS, key, before.version_id)
+
+    def drop_manifest(self, file_id: str) -> None:
+        """Take the sidecar away, after a file was moved."""
+        for version in self._store.list_versions(BucketRole.ANALYTICS, prefix=manifest_key(file_id)).objects:
+            self._store.delete_version(BucketRole.ANALYTICS, version.key, version.version_id)
+
+    def _published_keys(self, file_id: str) -> set[str]:
+        return {rendition.key for entry in self._catalog.entries(file_id) for rendition in entry.renditions}
+
+    def _show_rendition(self, rendition: Rendition) -> None:
+        try:
+            shown = self._store.head(BucketRole.PROCESSED, rendition.key)
+        except NotFound:
+            shown = None
+        if shown is None or shown.sha256 != rendition.sha256:
+            stored = self._store.head(BucketRole.PROCESSED, rendition.stored_key)
+            self._store.copy(stored, BucketRole.PROCESSED, rendition.key)
+
+    def _hide_key(self, key: str) -> None:
+        try:
+            self._store.head(BucketRole.PROCESSED, key)
+        except NotFound:
+            return
+        self._store.delete(BucketRole.PROCESSED, key)
+
+    def _stored(self, rendition: Rendition) -> bool:
+        try:
+            return self._store.head(BucketRole.PROCESSED, rendition.stored_key).sha256 == rendition.sha256
+        except NotFound:
+            return False

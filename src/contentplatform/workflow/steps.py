@@ -1,0 +1,322 @@
+"""What each Task of the state machine does, in both homes: plain JSON in, plain JSON out.
+
+Each step can be repeated at any time: what it stores is named by version and recipe, what it writes is conditional.
+A step raises on failure; the engine decides by the error whether to try again. On aws each is a function of its own
+over the same code.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from contentplatform.catalog.port import Catalog, LedgerEntry, Rendition
+from contentplatform.clock import Clock, timestamp
+from contentplatform.drivers.crashpoint import crashpoint
+from contentplatform.errors import ErrorCode, NotFound, PlatformError, ProcessingFailed
+from contentplatform.media import MediaKind, ProcessingStatus, rendition_key
+from contentplatform.processing.port import MediaProcessor, Rendered, RenderedFile
+from contentplatform.processing.presets import RENDITION_FOLDERS, recipe
+from contentplatform.storage.port import BucketRole, HasLocalFiles, ObjectStore, ObjectVersion, PutOptions
+from contentplatform.together import Together, repeated
+from contentplatform.workflow.publication import Publication
+
+Step = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+_INLINE_METADATA_LIMIT_BYTES: Final = 48_000
+"""Facts longer than this go into an object beside the record: Step Functions carries at most 256 KB between states."""
+
+
+class Steps:
+    """The tasks of the workflow over the platform's ports."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        catalog: Catalog,
+        publication: Publication,
+        processor: MediaProcessor,
+        clock: Clock,
+        scratch_root: Path,
+        together: Together,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._publication = publication
+        self._processor = processor
+        self._clock = clock
+        self._scratch_root = scratch_root
+        self._together = together
+
+    def tasks(self) -> dict[str, Step]:
+        """Every task by the name of its function."""
+        return {
+            "content-image-processor": self.process_image,
+            "content-generic-processor": self.process_generic,
+            "update-metadata": self.update_metadata,
+            "record-failure": self.record_failure,
+            "cloudfront-invalidation": self.invalidate,
+        }
+
+    # -- processing ------------------------------------------------------------------------------------------
+
+    def process_image(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Make an image's renditions, or take those of the same content; store them under the version's own keys."""
+        entry = self._begin(data)
+        reused = self._reuse(entry)
+        if reused is not None:
+            return reused
+        version = self._store.head(BucketRole.PRIMARY, data["key"], version_id=entry.version_id)
+        with self._scratch() as scratch, self._source(version, scratch) as source:
+            folder = scratch / "out"
+            folder.mkdir()
+            rendered = self._processor.process_image(source, folder)
+            renditions = [self._keep(entry, data["key"], file) for file in rendered.files]
+        crashpoint("steps.renditions_stored")
+        return _result(renditions, self._bounded(entry, rendered), dict(rendered.descriptive), reused_from=None)
+
+    def process_generic(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Note what can be told of any file."""
+        entry = self._begin(data)
+        version = self._store.head(BucketRole.PRIMARY, data["key"], version_id=entry.version_id)
+        facts = {
+            "content_type": entry.content_type,
+            "size": version.size_bytes,
+            "last_modified": timestamp(version.created_at),
+            "etag": version.etag,
+            "sha256": entry.file_hash,
+        }
+        return _result([], facts, {}, reused_from=None)
+
+    # -- committing ------------------------------------------------------------------------------------------
+
+    def update_metadata(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Commit the manifest, once, and let record and public keys follow it."""
+        result = data["result"]
+
+        def completed(entry: LedgerEntry) -> LedgerEntry:
+            return replace(
+                entry,
+                status=ProcessingStatus.COMPLETED,
+                renditions=tuple(Rendition(**rendition) for rendition in result["renditions"]),
+                processing_metadata=result["metadata"],
+                descriptive=result["descriptive"],
+                processed_at=self._clock.now(),
+                error=None,
+                error_code=None,
+            )
+
+        entry = self._commit(data, completed)
+        return {"status": entry.status.value, "renditions": len(entry.renditions)}
+
+    def record_failure(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Write down that this version failed, and why, for a person."""
+        code, reason = failure_of(data)
+
+        def failed(entry: LedgerEntry) -> LedgerEntry:
+            return replace(
+                entry,
+                status=ProcessingStatus.FAILED,
+                error=reason,
+                error_code=code,
+                attempts=max(entry.attempts, 1),
+                processed_at=self._clock.now(),
+            )
+
+        try:
+            self._commit(data, failed)
+        except NotFound:
+            return {"status": "gone"}
+        return {"status": ProcessingStatus.FAILED.value, "error": reason, "error_code": code.value}
+
+    def invalidate(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Purge what the edge may have cached. There is no edge in this home yet, so there is nothing to purge."""
+        return {"status": "not needed", "reason": "no delivery edge caches renditions", "key": data["key"]}
+
+    # -- parts -----------------------------------------------------------------------------------------------
+
+    def _begin(self, data: Mapping[str, Any]) -> LedgerEntry:
+        """Mark the version as being processed by this execution, and return its entry."""
+
+        def processing(entry: LedgerEntry) -> LedgerEntry:
+            return replace(
+                entry,
+                status=ProcessingStatus.PROCESSING,
+                recipe=recipe(MediaKind(data["route"])),
+                attempts=entry.attempts + 1,
+            )
+
+        return self._commit(data, processing, publish=False)
+
+    def _commit(
+        self, data: Mapping[str, Any], change: Callable[[LedgerEntry], LedgerEntry], *, publish: bool = True
+    ) -> LedgerEntry:
+        """Apply ``change`` to the entry if this execution is still the one that works on it; the record follows.
+
+        Raises:
+            ProcessingFailed: another execution took over, or a person cancelled; what was made is discarded.
+            NotFound: the file was moved meanwhile.
+        """
+        entry = repeated(lambda: self._together(lambda: self._change(data, change)), f"recording {data['key']}")
+        repeated(lambda: self._together(lambda: self._follow(entry, publish=publish)), f"recording {data['key']}")
+        return entry
+
+    def _change(self, data: Mapping[str, Any], change: Callable[[LedgerEntry], LedgerEntry]) -> LedgerEntry:
+        entry = self._catalog.get_entry(data["file_id"], data["version_id"])
+        if entry.execution != data["execution"]:
+            raise ProcessingFailed(
+                f"processing {data['key']}",
+                "another execution took this version over, or it was cancelled",
+                code=ErrorCode.CANCELLED,
+            )
+        return self._catalog.put_entry(change(entry))
+
+    def _follow(self, entry: LedgerEntry, *, publish: bool) -> None:
+        if publish:
+            self._publication.follow(entry)
+        else:
+            self._publication.note_status(entry)
+
+    def _reuse(self, entry: LedgerEntry) -> dict[str, Any] | None:
+        """Renditions of the same content under this recipe, copied without bytes; None if there are none."""
+        twin = self._catalog.find_processed(entry.file_hash, entry.recipe)
+        if twin is None or not self._publication.intact(twin):
+            return None
+        key = self._catalog.get(entry.file_id).file_path
+        renditions = []
+        for rendition in twin.renditions:
+            extension = rendition.stored_key.rpartition(".")[2]
+            copy = replace(
+                rendition,
+                key=rendition_key(RENDITION_FOLDERS[rendition.name], key, extension),
+                stored_key=self._publication.stored_key(entry, rendition.name, extension),
+            )
+            if copy.stored_key != rendition.stored_key:
+                stored = self._store.head(BucketRole.PROCESSED, rendition.stored_key)
+                self._store.copy(stored, BucketRole.PROCESSED, copy.stored_key)
+            renditions.append(_as_json(copy))
+        return _result(
+            renditions, dict(twin.processing_metadata), dict(twin.descriptive), reused_from=twin.version_id
+        )
+
+    def _keep(self, entry: LedgerEntry, key: str, file: RenderedFile) -> dict[str, Any]:
+        """Store one rendition under the version's own key, unless those very bytes are there already."""
+        stored_key = self._publication.stored_key(entry, file.name, file.extension)
+        with file.path.open("rb") as body:
+            stored = self._store.put(
+                BucketRole.PROCESSED,
+                stored_key,
+                body,
+                PutOptions(content_type=file.content_type, user_metadata=file.user_metadata),
+            )
+        return _as_json(
+            Rendition(
+                name=file.name,
+                key=rendition_key(RENDITION_FOLDERS[file.name], key, file.extension),
+                stored_key=stored_key,
+                content_type=file.content_type,
+                size_bytes=stored.size_bytes,
+                sha256=stored.sha256 or "",
+                width=file.width,
+                height=file.height,
+            )
+        )
+
+    def _bounded(self, entry: LedgerEntry, rendered: Rendered) -> dict[str, Any]:
+        """The facts that fit a record; where they are too long, all of them go into an object beside it."""
+        facts = dict(rendered.metadata)
+        body = json.dumps(facts, ensure_ascii=False, sort_keys=True).encode()
+        if len(body) <= _INLINE_METADATA_LIMIT_BYTES:
+            return facts
+        path = self._publication.stored_key(entry, "metadata", "json")
+        with tempfile.SpooledTemporaryFile(max_size=1 << 24) as spool:
+            spool.write(body)
+            spool.seek(0)
+            self._store.put(BucketRole.PROCESSED, path, spool, PutOptions(content_type="application/json"))
+        short = {name: value for name, value in facts.items() if not isinstance(value, dict | list)}
+        return {**short, "complete_metadata": path}
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        self._scratch_root.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="job-", dir=self._scratch_root))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def _source(self, version: ObjectVersion, scratch: Path) -> Iterator[Path]:
+        """The version's bytes as a file: where the store keeps files, the very file; else a download."""
+        if isinstance(self._store, HasLocalFiles):
+            yield self._store.local_file(version)
+            return
+        path = scratch / "source"
+        with (
+            self._store.open(version.bucket, version.key, version_id=version.version_id) as reader,
+            path.open("wb") as target,
+        ):
+            for chunk in reader.chunks():
+                target.write(chunk)
+        yield path
+
+
+def failure_of(data: Mapping[str, Any]) -> tuple[ErrorCode, str]:
+    """Code and sentence of what went wrong, from the data of a failed execution.
+
+    ``refusal`` was decided at ingest; ``error`` is what Catch put there: ``Error`` is the class, ``Cause`` the JSON
+    that :func:`failure_cause` made (on aws inside Lambda's own envelope).
+    """
+    refusal = data.get("refusal")
+    if refusal:
+        return ErrorCode(refusal["error_code"]), str(refusal["error"])
+    error = data.get("error") or {}
+    cause = _unwrapped(str(error.get("Cause", "")))
+    try:
+        code = ErrorCode(cause.get("code", ""))
+    except ValueError:
+        code = ErrorCode.INTERNAL
+    return code, str(cause.get("message") or "processing failed for a reason that the log tells")
+
+
+def failure_cause(error: PlatformError) -> str:
+    """What an error says of itself between states: JSON with ``code`` and ``message``."""
+    code = error.code if isinstance(error, ProcessingFailed) else ErrorCode.INTERNAL
+    return json.dumps({"code": code.value, "message": error.public}, ensure_ascii=False)
+
+
+def _unwrapped(cause: str) -> dict[str, Any]:
+    try:
+        document = json.loads(cause)
+    except ValueError:
+        return {"message": cause}
+    if not isinstance(document, dict):
+        return {"message": cause}
+    if "errorMessage" in document:  # Lambda's envelope around what the function raised
+        return _unwrapped(str(document["errorMessage"]))
+    return document
+
+
+def _result(
+    renditions: list[dict[str, Any]],
+    metadata: dict[str, Any],
+    descriptive: dict[str, Any],
+    *,
+    reused_from: str | None,
+) -> dict[str, Any]:
+    return {
+        "renditions": renditions,
+        "metadata": metadata,
+        "descriptive": descriptive,
+        "reused_from": reused_from,
+    }
+
+
+def _as_json(rendition: Rendition) -> dict[str, Any]:
+    return {name: getattr(rendition, name) for name in Rendition.__slots__}
