@@ -1,0 +1,166 @@
+"""What a job's process gives up before it reads its first untrusted byte, and how much of that this machine can do.
+
+In order: its own session, death with its parent, limits of the kernel, all rights, every file but its scratch folder
+(Landlock), and the system calls of ``seccomp.REFUSED``. None of it can be taken back by the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import resource
+import signal
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from contentplatform.drivers import seccomp
+
+
+@dataclass(frozen=True, slots=True)
+class JobLimits:
+    """What one job may use. Over a limit it is killed, whatever it is doing."""
+
+    wall_seconds: float = 120.0
+    cpu_seconds: int = 120
+    resident_bytes: int = 1 << 30
+    address_space_bytes: int = 16 << 30
+    """A wide outer fence against runaway reservations; resident memory is what is watched."""
+    file_bytes: int = 1 << 30
+    """Largest single file it may write."""
+    scratch_bytes: int = 2 << 30
+    """All files in its scratch folder together."""
+    open_files: int = 64
+    threads: int = 32
+    answer_bytes: int = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """Which of the walls stand on this machine."""
+
+    system_calls_filtered: bool
+    files_hidden: bool
+    dies_with_parent: bool
+    memory_watched: bool
+
+    def gaps(self) -> tuple[str, ...]:
+        """What is missing, a sentence each, for the operator; empty on a kernel that can do everything."""
+        sentences = {
+            "system_calls_filtered": "jobs can reach the network: this kernel refuses seccomp filters",
+            "files_hidden": "jobs can read the service user's files: this kernel has no Landlock",
+            "dies_with_parent": "a job may outlive a killed service until its time limit",
+            "memory_watched": "jobs' memory is not limited: there is no /proc to watch it by",
+        }
+        return tuple(sentence for name, sentence in sentences.items() if not getattr(self, name))
+
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_SECCOMP: Final = 22
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_SECCOMP_MODE_FILTER: Final = 2
+_CAPABILITY_VERSION_3: Final = 0x20080522
+
+# <linux/landlock.h>; the numbers of its calls are the same on every machine.
+_LANDLOCK_CREATE_RULESET: Final = 444
+_LANDLOCK_ADD_RULE: Final = 445
+_LANDLOCK_RESTRICT_SELF: Final = 446
+_LANDLOCK_VERSION_FLAG: Final = 1
+_LANDLOCK_RULE_PATH_BENEATH: Final = 1
+_LANDLOCK_RIGHTS_BY_VERSION: Final = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
+_LANDLOCK_SCRATCH_RIGHTS: Final = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 8  # write, read, list, unlink, make plain
+_LANDLOCK_TRUNCATE: Final = 1 << 14
+
+_IS_LINUX: Final = platform.system() == "Linux"
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_WORD: Final = ctypes.c_ulong
+if _IS_LINUX:
+    _libc.prctl.argtypes = (ctypes.c_int, _WORD, _WORD, _WORD, _WORD)
+    _libc.syscall.restype = ctypes.c_long
+_machine: Final = seccomp.this_machine()
+
+
+def confine(limits: JobLimits, scratch: Path, parent_pid: int) -> Confinement:
+    """Shut the calling process in. Only ever called in a fresh child; there is no way back.
+
+    Raises:
+        SystemExit: the parent died before we could ask to die with it.
+    """
+    os.umask(0o077)
+    os.chdir(scratch)
+    dies_with_parent = _die_with(parent_pid)
+    _set_limits(limits)
+    if not _IS_LINUX:
+        return Confinement(
+            system_calls_filtered=False, files_hidden=False, dies_with_parent=False, memory_watched=False
+        )
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _drop_capabilities()
+    return Confinement(
+        files_hidden=_hide_files_except(scratch),
+        system_calls_filtered=_filter_system_calls(),
+        dies_with_parent=dies_with_parent,
+        memory_watched=True,
+    )
+
+
+def _die_with(parent_pid: int) -> bool:
+    asked = _IS_LINUX and _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) == 0
+    if os.getppid() != parent_pid:  # it died before we asked
+        raise SystemExit(1)
+    return asked
+
+
+def _set_limits(limits: JobLimits) -> None:
+    for which, soft, hard in (
+        (resource.RLIMIT_CORE, 0, 0),
+        # At the soft limit SIGXCPU tells that it was the processor time; SIGKILL follows for who ignores it.
+        (resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1),
+        (resource.RLIMIT_FSIZE, limits.file_bytes, limits.file_bytes),
+        (resource.RLIMIT_NOFILE, limits.open_files, limits.open_files),
+        (resource.RLIMIT_AS, limits.address_space_bytes, limits.address_space_bytes),
+    ):
+        ceiling = resource.getrlimit(which)[1]
+        if ceiling == resource.RLIM_INFINITY:
+            resource.setrlimit(which, (soft, hard))
+        else:
+            resource.setrlimit(which, (min(soft, ceiling), min(hard, ceiling)))
+
+
+def _drop_capabilities() -> None:
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    _libc.capset(header, bytes(24))
+
+
+def _hide_files_except(scratch: Path) -> bool:
+    """Landlock: nothing of the file system is left but plain files in ``scratch``."""
+    version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION_FLAG)
+    if version < 1:
+        return False
+    handled = max(rights for since, rights in _LANDLOCK_RIGHTS_BY_VERSION.items() if since <= version)
+    attributes = struct.pack("=Q", handled)
+    ruleset = _libc.syscall(_LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
+    if ruleset < 0:
+        return False
+    folder = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
+    allowed = (_LANDLOCK_SCRATCH_RIGHTS | _LANDLOCK_TRUNCATE) & handled
+    rule = struct.pack("=Qi", allowed, folder)
+    added = _libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, rule, 0)
+    restricted = bool(added == 0 and _libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0) == 0)
+    os.close(folder)
+    os.close(ruleset)
+    return restricted
+
+
+class _FilterProgram(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def _filter_system_calls() -> bool:
+    if _machine is None:
+        return False
+    instructions = seccomp.build_filter(_machine, os.getpid())
+    program = _FilterProgram(len(instructions) // 8, instructions)
+    return bool(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(program), 0, 0) == 0)
