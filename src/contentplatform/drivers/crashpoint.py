@@ -19,15 +19,18 @@ POINTS: Final = frozenset(
         "storage.put.linked",
         "storage.put.folder_synced",
         "storage.put.before_commit",
+        "storage.put.linked_again",
         "storage.put.committed",
         "storage.copy.before_commit",
         "storage.delete.before_commit",
         "storage.delete_version.before_commit",
+        "storage.set_tags.before_commit",
         "storage.gc.marked",
         "storage.gc.before_unlink",
         "storage.gc.unlinked",
         "storage.journal.written",
         "storage.journal.renamed",
+        "storage.journal.merged",
         "sqlite.before_commit",
         "sqlite.committed",
         "sqlite.before_checkpoint",
@@ -61,7 +64,7 @@ def crashpoint(name: str) -> None:
     """Die here if a test asked for it."""
     if name != _armed_name:
         return
-    global _remaining  # noqa: PLW0603
+    global _remaining
     with _lock:
         _remaining -= 1
         if _remaining > 0:

@@ -7,6 +7,8 @@ never paths. What is acknowledged is durable.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -16,15 +18,23 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, runtime_checkable
 
+from contentplatform.errors import InvalidRequest
 from contentplatform.media import OCTET_STREAM
 
 LIST_PAGE_SIZE: Final = 1_000
 """Most entries of one page, as in S3."""
+OBJECT_KEY_LIMIT_BYTES: Final = 1_024
+"""Longest key in UTF-8, as in S3."""
 TAG_LIMIT: Final = 10
 """Most tags of one object, as in S3."""
 USER_METADATA_LIMIT_BYTES: Final = 2_048
 """Names and values together, as in S3."""
 CHUNK_SIZE_BYTES: Final = 1 << 20
+_TAG_NAME_LIMIT: Final = 128
+_TAG_VALUE_LIMIT: Final = 256
+_METADATA_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
+_PRINTABLE: Final = re.compile(r"[\x20-\x7e]*")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class BucketRole(StrEnum):
@@ -231,9 +241,7 @@ class ObjectStore(ABC):
         """The object's tags. aws: GetObjectTagging. Raises NotFound as ``head``."""
 
     @abstractmethod
-    def set_tags(
-        self, bucket: BucketRole, key: str, tags: Mapping[str, str], *, version_id: str | None = None
-    ) -> None:
+    def set_tags(self, bucket: BucketRole, key: str, tags: Mapping[str, str], *, version_id: str | None = None) -> None:
         """Replace the object's tags (at most 10). Idempotent. aws: PutObjectTagging. Raises NotFound as ``head``."""
 
 
@@ -244,3 +252,54 @@ class HasLocalFiles(Protocol):
     def local_file(self, version: ObjectVersion) -> Path:
         """The read-only file that holds the version's bytes. Raises as ``ObjectStore.open``."""
         ...
+
+
+def check_object_key(key: str) -> None:
+    """Raise InvalidRequest unless S3, and so every home, can store an object under ``key``."""
+    doing = f"naming an object {key[:80]!r}"
+    try:
+        size_bytes = len(key.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(doing, "the key is not valid Unicode") from error
+    if not 1 <= size_bytes <= OBJECT_KEY_LIMIT_BYTES:
+        raise InvalidRequest(doing, f"the key has {size_bytes} bytes of UTF-8, not 1 to {OBJECT_KEY_LIMIT_BYTES}")
+    if "\0" in key:
+        raise InvalidRequest(doing, "the key has a NUL character")
+
+
+def check_options(options: PutOptions) -> None:
+    """Raise InvalidRequest unless every home can store an object with these options."""
+    doing = "storing an object"
+    if not options.content_type or _PRINTABLE.fullmatch(options.content_type) is None:
+        raise InvalidRequest(doing, "the content type must be printable ASCII")
+    for name, value in options.user_metadata.items():
+        if _METADATA_NAME.fullmatch(name) is None or _PRINTABLE.fullmatch(value) is None or value != value.strip():
+            raise InvalidRequest(
+                doing, f"user metadata {name!r}: a name is a lower-case token, a value printable ASCII, no space around"
+            )
+    if sum(len(name) + len(value) for name, value in options.user_metadata.items()) > USER_METADATA_LIMIT_BYTES:
+        raise InvalidRequest(doing, f"user metadata has more than {USER_METADATA_LIMIT_BYTES} bytes")
+    if options.expected_sha256 is not None and _SHA256.fullmatch(options.expected_sha256) is None:
+        raise InvalidRequest(doing, "the expected SHA-256 is not 64 lower-case hex digits")
+    check_tags(options.tags)
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Raise InvalidRequest unless S3 takes these tags."""
+    doing = "tagging an object"
+    if len(tags) > TAG_LIMIT:
+        raise InvalidRequest(doing, f"{len(tags)} tags; at most {TAG_LIMIT} are possible")
+    for name, value in tags.items():
+        if not 1 <= len(name) <= _TAG_NAME_LIMIT or len(value) > _TAG_VALUE_LIMIT:
+            raise InvalidRequest(
+                doing,
+                f"tag {name[:80]!r}: a name has 1 to {_TAG_NAME_LIMIT} characters, a value at most {_TAG_VALUE_LIMIT}",
+            )
+        if not all(_may_be_in_a_tag(character) for character in name + value):
+            raise InvalidRequest(
+                doing, f"tag {name[:80]!r}: only letters, digits, spaces and _ . : / = + - @ are possible"
+            )
+
+
+def _may_be_in_a_tag(character: str) -> bool:
+    return character in "_.:/=+-@" or unicodedata.category(character)[0] in "LNZ"

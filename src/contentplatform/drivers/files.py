@@ -1,0 +1,122 @@
+"""The file system, an effect a method: the one place that writes, syncs, links, renames and unlinks durable files.
+
+A test passes a subclass whose n-th effect fails; nothing has to be patched. What the operating system answers leaves
+translated: a full disk is NoSpace, any other fault is Unavailable. A failed sync says nothing about what is on disk,
+so no caller tries one again on the same file: it throws the file away.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from contentplatform.errors import NoSpace, Unavailable
+
+READ_ONLY_MODE: Final = 0o440
+FOLDER_MODE: Final = 0o750
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone stops at the drive's cache
+
+
+class Files:
+    """Durable effects on files. Every method raises NoSpace or Unavailable; what a method says is missing is not."""
+
+    def create(self, path: Path) -> int:
+        """Open a new file for writing and return its descriptor; the file must not exist."""
+        with translated_os_errors(f"creating {path.name}"):
+            return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, READ_ONLY_MODE)
+
+    def write(self, descriptor: int, data: memoryview) -> None:
+        """Write all of ``data``, however the kernel splits it."""
+        with translated_os_errors("writing a file"):
+            while data:
+                data = data[os.write(descriptor, data) :]
+
+    def sync(self, descriptor: int) -> None:
+        """Return once the file's bytes are on the medium. After a failure the file is worth nothing."""
+        with translated_os_errors("making a file durable"):
+            if _FULL_SYNC is not None:
+                fcntl.fcntl(descriptor, _FULL_SYNC)
+            else:
+                os.fsync(descriptor)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Return once the folder's entries are on the medium."""
+        with translated_os_errors(f"making the entries of {folder.name} durable"):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def link(self, source: Path, target: Path) -> bool:
+        """Give the file a second name; False if that name exists already."""
+        with translated_os_errors(f"linking {target.name}"):
+            try:
+                os.link(source, target, follow_symlinks=False)
+            except FileExistsError:
+                return False
+            return True
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Move the file to a new name, replacing what has it, in one step."""
+        with translated_os_errors(f"renaming to {target.name}"):
+            source.rename(target)
+
+    def unlink(self, path: Path) -> None:
+        """Remove the name if it is there."""
+        with translated_os_errors(f"removing {path.name}"):
+            path.unlink(missing_ok=True)
+
+    def make_folder(self, folder: Path) -> None:
+        """Create the folder if it is missing; its parent must exist."""
+        with translated_os_errors(f"creating the folder {folder.name}"):
+            try:
+                folder.mkdir(FOLDER_MODE)
+            except FileExistsError:
+                return
+
+
+def write_durably(files: Files, target: Path, content: bytes, temporary: Path) -> None:
+    """Write a whole small file so that after any crash the old or the new content is there, never a mixture."""
+    descriptor = files.create(temporary)
+    try:
+        try:
+            files.write(descriptor, memoryview(content))
+            files.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        files.rename(temporary, target)
+    except BaseException:
+        remove_quietly(temporary)
+        raise
+    files.sync_folder(target.parent)
+
+
+def remove_quietly(path: Path) -> None:
+    """Remove what a failed operation leaves behind; where even that fails, the sweep of temporary files gets it."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+@contextmanager
+def translated_os_errors(doing: str) -> Iterator[None]:
+    """Turn the operating system's errors into the platform's."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise NoSpace(doing, "the disk is full", hint="Free some space; nothing was lost") from error
+        raise Unavailable(
+            doing,
+            f"the file system answered with an error ({error.strerror})",
+            hint="Check the disk",
+            private=str(error),
+        ) from error

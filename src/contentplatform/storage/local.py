@@ -1,0 +1,616 @@
+"""The store on one machine: bytes in blob files, everything else in the shared database.
+
+A put streams into a temporary file, syncs and names it, and then commits version row, current pointer and event in one
+unit of work; only then is it acknowledged. A process that dies before leaves a temporary file or an unreferenced
+blob, which nobody sees and which the collector takes away after the grace period.
+
+Versions of a key are ordered by ``commit_seq``, which the database counts; wall time never decides anything. Each row
+carries a hash over its immutable fields and the hash of the key's version before it.
+
+Reads of an archived class are refused. A restore will be a row in a table of its own, ``object_restores (commit_seq,
+until)``, and a copy of the blob in the STANDARD folder: nothing of the version row has to change for it.
+"""
+
+# ruff: noqa: S608 - statements are put together from constants only; every value is bound
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import BinaryIO, Final, Self
+
+from contentplatform.clock import Clock, IdSource, timestamp
+from contentplatform.drivers.crashpoint import crashpoint
+from contentplatform.drivers.files import Files, translated_os_errors, write_durably
+from contentplatform.drivers.sqlite import Connection, Database, Row, Transaction
+from contentplatform.errors import (
+    Archived,
+    ChecksumMismatch,
+    ConfigurationInvalid,
+    Corrupt,
+    InvalidRequest,
+    Unavailable,
+)
+from contentplatform.storage.blobs import Blob, BlobFolder, IncomingBlob, Place
+from contentplatform.storage.garbage import Collected, GarbageCollector
+from contentplatform.storage.journal import Journal
+from contentplatform.storage.lifecycle import REGION_OF
+from contentplatform.storage.port import (
+    CHUNK_SIZE_BYTES,
+    LIST_PAGE_SIZE,
+    BucketRole,
+    ByteRange,
+    Listing,
+    ObjectStore,
+    ObjectVersion,
+    PutOptions,
+    StorageClass,
+    check_object_key,
+    check_options,
+    check_tags,
+)
+from contentplatform.storage.versions import (
+    EVENTS_TABLE,
+    SCHEMA,
+    VERSION_COLUMNS,
+    ImmutableFields,
+    StoredVersion,
+    canonical,
+    find,
+    is_referenced,
+    load,
+    point_at_newest,
+    refuse_existing,
+    row_of,
+)
+
+__all__ = ["EVENTS_TABLE", "SCHEMA", "LocalObjectReader", "LocalObjectStore", "stored_uuid"]
+
+PLATFORM_FILE: Final = "platform.json"
+
+_NOTHING: Final[Mapping[StorageClass, Path]] = MappingProxyType({})
+_TOKEN_FORMAT: Final = 1
+
+
+class LocalObjectStore(ObjectStore):
+    """Objects on this machine's disks. Safe to use from any thread and from several processes on one root.
+
+    Args:
+        database: opened with this module's ``SCHEMA`` among its schemas.
+        root: the data folder; it must exist.
+        clock: for creation times, and for the collector's proof that time has passed.
+        ids: for version ids and names of temporary files.
+        gc_grace_seconds: how long unreferenced bytes and temporary files are kept.
+        class_folders: storage classes that live elsewhere, on another disk for instance.
+        on_event: the doorbell: called after each commit that added an event; must be quick and not raise.
+        files: the file system.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        root: Path,
+        clock: Clock,
+        ids: IdSource,
+        *,
+        gc_grace_seconds: float = 86_400,
+        class_folders: Mapping[StorageClass, Path] = _NOTHING,
+        on_event: Callable[[], None] | None = None,
+        files: Files | None = None,
+    ) -> None:
+        self.root = root
+        self.database = database
+        self._clock = clock
+        self._ids = ids
+        self._on_event = on_event
+        self._files = files or Files()
+        self.blobs = BlobFolder(root, class_folders, self._files, ids)
+        self.journal = Journal(database, root, self._files, ids)
+        _claim_root(root, database.uuid, self._files, ids)
+        self.journal.refuse_lost_database()
+        self.garbage = GarbageCollector(
+            database, self.blobs, self.journal, clock, self._files, grace_seconds=gc_grace_seconds
+        )
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def put(self, bucket: BucketRole, key: str, body: BinaryIO, options: PutOptions) -> ObjectVersion:
+        check_object_key(key)
+        check_options(options)
+        if options.create_only:
+            with self.database.read() as connection:  # spares the transfer; the commit decides
+                refuse_existing(connection, bucket, key)
+        incoming = self.blobs.receive(body, Place(REGION_OF[bucket], options.storage_class), options.expected_sha256)
+        version = self._commit_incoming(incoming, bucket, key, options, event="put")
+        crashpoint("storage.put.committed")
+        return version
+
+    def _commit_incoming(
+        self, incoming: IncomingBlob, bucket: BucketRole, key: str, options: PutOptions, *, event: str
+    ) -> ObjectVersion:
+        """Publish the bytes and commit the version that refers to them."""
+
+        def work(transaction: Transaction) -> ObjectVersion:
+            self.blobs.hold(incoming)
+            transaction.after_commit(lambda: self.blobs.discard(incoming))
+            return self._add_object(
+                transaction, bucket, key, incoming.blob.sha256, incoming.size_bytes, options, event=event
+            )
+
+        try:
+            self.blobs.publish(incoming)
+            crashpoint("storage.put.before_commit")
+            return self.database.write(work)
+        except BaseException:
+            self.blobs.discard(incoming)
+            raise
+
+    def copy(
+        self, source: ObjectVersion, bucket: BucketRole, key: str, options: PutOptions | None = None
+    ) -> ObjectVersion:
+        check_object_key(key)
+        if options is not None:
+            check_options(options)
+        original = self._readable(source.bucket, source.key, source.version_id)
+        wanted = options or original.as_options()
+        if wanted.expected_sha256 not in {None, original.sha256}:
+            raise ChecksumMismatch(f"copying {source.key}", f"its SHA-256 is {original.sha256}")
+        target = Blob(Place(REGION_OF[bucket], wanted.storage_class), original.sha256)
+        if target != original.blob and not self._is_referenced(target):
+            return self._copy_bytes(original, target, bucket, key, wanted)
+        self._check_file(target, original)
+
+        def work(transaction: Transaction) -> ObjectVersion:
+            find(transaction, source.bucket, source.key, source.version_id)
+            if not is_referenced(transaction, target):
+                raise Unavailable(f"copying {source.key}", "its bytes were just moved", hint="Try again")
+            crashpoint("storage.copy.before_commit")
+            return self._add_object(
+                transaction, bucket, key, original.sha256, original.size_bytes, wanted, event="copy"
+            )
+
+        return self.database.write(work)
+
+    def _copy_bytes(
+        self, original: StoredVersion, target: Blob, bucket: BucketRole, key: str, options: PutOptions
+    ) -> ObjectVersion:
+        """Another region or class is another place: bring the bytes there, and check them on the way."""
+        with self._open_file(original) as body:
+            incoming = self.blobs.receive(body, target.place, None)
+        if incoming.blob != target:
+            self.blobs.discard(incoming)
+            raise _damaged(original, "they no longer hash to its name")
+        return self._commit_incoming(incoming, bucket, key, options, event="copy")
+
+    def delete(self, bucket: BucketRole, key: str) -> ObjectVersion:
+        check_object_key(key)
+
+        def work(transaction: Transaction) -> ObjectVersion:
+            marker = self._add_version(transaction, bucket, key, "delete_marker", None, 0, PutOptions(), event="delete")
+            transaction.run("DELETE FROM object_current WHERE bucket = ? AND key = ?", (bucket, key))
+            crashpoint("storage.delete.before_commit")
+            return marker
+
+        return self.database.write(work)
+
+    def delete_version(self, bucket: BucketRole, key: str, version_id: str) -> None:
+        def work(transaction: Transaction) -> None:
+            commit_seq = transaction.value(
+                "SELECT commit_seq FROM object_versions"
+                " WHERE bucket = ? AND key = ? AND version_id = ? AND tombstoned_at IS NULL",
+                (bucket, key, version_id),
+            )
+            if commit_seq is None:
+                return
+            transaction.run(
+                "UPDATE object_versions SET tombstoned_at = ? WHERE commit_seq = ?",
+                (timestamp(self._clock.now()), commit_seq),
+            )
+            point_at_newest(transaction, bucket, key)
+            self._tell(transaction, bucket, key, "delete_version", commit_seq)
+            crashpoint("storage.delete_version.before_commit")
+
+        self.database.write(work)
+
+    def set_tags(self, bucket: BucketRole, key: str, tags: Mapping[str, str], *, version_id: str | None = None) -> None:
+        check_tags(tags)
+
+        def work(transaction: Transaction) -> None:
+            stored = find(transaction, bucket, key, version_id)
+            transaction.run(
+                "UPDATE object_versions SET tags = ? WHERE commit_seq = ?", (canonical(tags), stored.commit_seq)
+            )
+            crashpoint("storage.set_tags.before_commit")
+
+        self.database.write(work)
+
+    def _add_object(
+        self,
+        transaction: Transaction,
+        bucket: BucketRole,
+        key: str,
+        sha256: str,
+        size_bytes: int,
+        options: PutOptions,
+        *,
+        event: str,
+    ) -> ObjectVersion:
+        if options.create_only:
+            refuse_existing(transaction, bucket, key)
+        version = self._add_version(transaction, bucket, key, "object", sha256, size_bytes, options, event=event)
+        GarbageCollector.unmark(transaction, Blob(Place(REGION_OF[bucket], options.storage_class), sha256))
+        return version
+
+    def _add_version(
+        self,
+        transaction: Transaction,
+        bucket: BucketRole,
+        key: str,
+        kind: str,
+        sha256: str | None,
+        size_bytes: int,
+        options: PutOptions,
+        *,
+        event: str,
+    ) -> ObjectVersion:
+        number, previous_hash = transaction.row(
+            "SELECT version_no, row_hash FROM object_versions WHERE bucket = ? AND key = ?"
+            " ORDER BY version_no DESC LIMIT 1",
+            (bucket, key),
+        ) or (0, "")
+        immutable = ImmutableFields(
+            bucket=bucket,
+            key=key,
+            version_no=number + 1,
+            version_id=self._ids.new_id(),
+            kind=kind,
+            sha256=sha256,
+            size_bytes=size_bytes,
+            content_type=options.content_type,
+            user_metadata=canonical(options.user_metadata),
+            created_at=timestamp(self._clock.now()),
+        )
+        commit_seq = transaction.insert(
+            "INSERT INTO object_versions (bucket, key, version_no, version_id, kind, sha256, size_bytes, content_type,"
+            " user_metadata, created_at, row_hash, tags, storage_class) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*immutable.values(), immutable.row_hash(previous_hash), canonical(options.tags), options.storage_class),
+        )
+        if kind == "object":
+            transaction.run(
+                "INSERT INTO object_current VALUES (?, ?, ?)"
+                " ON CONFLICT (bucket, key) DO UPDATE SET commit_seq = excluded.commit_seq",
+                (bucket, key, commit_seq),
+            )
+        self._tell(transaction, bucket, key, event, commit_seq)
+        return row_of(transaction, commit_seq).as_version()
+
+    def _tell(self, transaction: Transaction, bucket: BucketRole, key: str, kind: str, commit_seq: int) -> None:
+        if bucket is not BucketRole.PRIMARY:
+            return
+        transaction.run(
+            f"INSERT INTO {EVENTS_TABLE} (bucket, key, kind, commit_seq, created_at) VALUES (?, ?, ?, ?, ?)",
+            (bucket, key, kind, commit_seq, timestamp(self._clock.now())),
+        )
+        if self._on_event is not None:
+            transaction.after_commit(self._on_event)
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def open(
+        self, bucket: BucketRole, key: str, *, version_id: str | None = None, byte_range: ByteRange | None = None
+    ) -> LocalObjectReader:
+        stored = self._readable(bucket, key, version_id)
+        first, size_bytes = _resolve(byte_range, stored)
+        return LocalObjectReader(stored.as_version(), self._open_file(stored), first, size_bytes)
+
+    def local_file(self, version: ObjectVersion) -> Path:
+        """See HasLocalFiles."""
+        stored = self._readable(version.bucket, version.key, version.version_id)
+        self._check_file(stored.blob, stored)
+        return self.blobs.path(stored.blob)
+
+    def head(self, bucket: BucketRole, key: str, *, version_id: str | None = None) -> ObjectVersion:
+        with self.database.read() as connection:
+            return find(connection, bucket, key, version_id).as_version()
+
+    def tags(self, bucket: BucketRole, key: str, *, version_id: str | None = None) -> Mapping[str, str]:
+        with self.database.read() as connection:
+            return find(connection, bucket, key, version_id).tags
+
+    def _readable(self, bucket: BucketRole, key: str, version_id: str | None) -> StoredVersion:
+        with self.database.read() as connection:
+            stored = find(connection, bucket, key, version_id)
+        if stored.storage_class.archived:
+            raise Archived(
+                f"reading {key}", f"it is in {stored.storage_class}", hint="Restore it first, then try again"
+            )
+        return stored
+
+    def _is_referenced(self, blob: Blob) -> bool:
+        with self.database.read() as connection:
+            return is_referenced(connection, blob)
+
+    def _check_file(self, blob: Blob, stored: StoredVersion) -> None:
+        size_bytes = self.blobs.size_bytes(blob)
+        if size_bytes is None:
+            raise _damaged(stored, "they are gone")
+        if size_bytes != stored.size_bytes:
+            raise _damaged(stored, f"there are {size_bytes} instead of {stored.size_bytes}")
+
+    def _open_file(self, stored: StoredVersion) -> io.FileIO:
+        with translated_os_errors(f"opening {stored.key}"):
+            try:
+                file = io.FileIO(self.blobs.path(stored.blob))
+            except FileNotFoundError as error:
+                raise _damaged(stored, "they are gone") from error
+        size_bytes = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        if size_bytes != stored.size_bytes:
+            file.close()
+            raise _damaged(stored, f"there are {size_bytes} instead of {stored.size_bytes}")
+        return file
+
+    # -- listing -----------------------------------------------------------------------------------------------
+
+    def list(
+        self,
+        bucket: BucketRole,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        continuation: str | None = None,
+        limit: int = LIST_PAGE_SIZE,
+    ) -> Listing:
+        _check_limit(limit)
+        start = max(prefix, _Token.parse(continuation, "list").text if continuation is not None else "")
+        with self.database.read() as connection:
+            found: Sequence[_Entry] = _entries(connection, bucket, prefix, delimiter, start, limit + 1)
+            page = found[:limit]
+            versions = load(connection, [entry.commit_seq for entry in page if entry.commit_seq is not None])
+        more = len(found) > limit
+        return Listing(
+            objects=versions,
+            common_prefixes=tuple(entry.text for entry in page if entry.commit_seq is None),
+            continuation=_Token("list", page[-1].next_start() or "").text_form() if more else None,
+        )
+
+    def list_versions(
+        self, bucket: BucketRole, *, prefix: str = "", continuation: str | None = None, limit: int = LIST_PAGE_SIZE
+    ) -> Listing:
+        _check_limit(limit)
+        rows: list[Row] = []
+        start = prefix
+        with self.database.read() as connection:
+            if continuation is not None:
+                token = _Token.parse(continuation, "versions")
+                start = max(prefix, token.text + "\0")
+                if token.text.startswith(prefix):
+                    rows = connection.rows(
+                        f"SELECT {VERSION_COLUMNS} FROM object_versions v WHERE v.bucket = ? AND v.key = ?"
+                        " AND v.version_no < ? AND v.tombstoned_at IS NULL ORDER BY v.version_no DESC LIMIT ?",
+                        (bucket, token.text, token.number, limit + 1),
+                    )
+            end, end_value = _end_clause("v.key", prefix)
+            rows += connection.rows(
+                f"SELECT {VERSION_COLUMNS} FROM object_versions v WHERE v.bucket = ? AND v.key >= ?{end}"
+                " AND v.tombstoned_at IS NULL ORDER BY v.key, v.version_no DESC LIMIT ?",
+                (bucket, start, *end_value, limit + 1 - len(rows)),
+            )
+        found = [StoredVersion.from_row(row) for row in rows]
+        last = found[:limit][-1] if len(found) > limit else None
+        return Listing(
+            objects=tuple(stored.as_version() for stored in found[:limit]),
+            common_prefixes=(),
+            continuation=_Token("versions", last.key, last.version_no).text_form() if last is not None else None,
+        )
+
+    # -- housekeeping ------------------------------------------------------------------------------------------
+
+    def collect_garbage(self) -> Collected:
+        """Remove bytes and temporary files that nothing has referred to for the grace period. See garbage.py."""
+        return self.garbage.collect()
+
+    def flush_journal(self) -> int:
+        """Write what changed into the manifests; returns the number of changes written. See journal.py."""
+        return self.journal.flush()
+
+
+class LocalObjectReader:
+    """An open blob file, handed out only as far as it is what was stored."""
+
+    def __init__(self, version: ObjectVersion, file: io.FileIO, first: int, size_bytes: int) -> None:
+        self._version = version
+        self._file = file
+        self._left = size_bytes
+        self._whole = size_bytes == version.size_bytes
+        self._digest = hashlib.sha256()
+        file.seek(first)
+
+    @property
+    def version(self) -> ObjectVersion:
+        """What is being read."""
+        return self._version
+
+    def read(self, size: int = -1, /) -> bytes:
+        """See ObjectReader. The last piece of a whole object is handed out only once all of it has the right hash."""
+        wanted = self._left if size < 0 else min(size, self._left)
+        data = self._read_exactly(wanted)
+        self._left -= wanted
+        if self._whole:
+            self._digest.update(data)
+            if self._left == 0 and self._digest.hexdigest() != self._version.sha256:
+                raise Corrupt(
+                    f"reading {self._version.key}",
+                    "its stored bytes are damaged",
+                    hint="Run `contentplatform fsck --deep`, and restore it from a copy",
+                )
+        return data
+
+    def chunks(self) -> Iterator[bytes]:
+        """See ObjectReader."""
+        while data := self.read(CHUNK_SIZE_BYTES):
+            yield data
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def _read_exactly(self, count: int) -> bytes:
+        pieces: list[bytes] = []
+        while count:
+            with translated_os_errors(f"reading {self._version.key}"):
+                piece = self._file.read(count)
+            if not piece:
+                raise Corrupt(f"reading {self._version.key}", "its stored bytes were cut short while being read")
+            pieces.append(piece)
+            count -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _damaged(stored: StoredVersion, why: str) -> Corrupt:
+    return Corrupt(
+        f"reading the bytes of {stored.key}",
+        why,
+        hint="Run `contentplatform fsck --deep`, and restore it from a copy",
+        private=str(stored.blob),
+    )
+
+
+def _resolve(byte_range: ByteRange | None, stored: StoredVersion) -> tuple[int, int]:
+    """The first byte and the number of bytes that a range means in this object."""
+    if byte_range is None:
+        return 0, stored.size_bytes
+    last = stored.size_bytes - 1 if byte_range.last is None else min(byte_range.last, stored.size_bytes - 1)
+    if not 0 <= byte_range.first <= last:
+        raise InvalidRequest(
+            f"reading a range of {stored.key}", f"no byte of its {stored.size_bytes} is in {byte_range}"
+        )
+    return byte_range.first, last - byte_range.first + 1
+
+
+# -- pages -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One entry of a listing: an object, or a common prefix where ``commit_seq`` is None."""
+
+    text: str
+    commit_seq: int | None
+
+    def next_start(self) -> str | None:
+        """The least key that may follow this entry; None if none can."""
+        if self.commit_seq is not None:
+            return self.text + "\0"  # no key has a NUL, so this is the very next string
+        return end_of_prefix(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """Where the next page begins. Opaque to callers."""
+
+    listing: str
+    text: str
+    number: int = 0
+
+    def text_form(self) -> str:
+        return base64.urlsafe_b64encode(
+            json.dumps([_TOKEN_FORMAT, self.listing, self.text, self.number]).encode()
+        ).decode()
+
+    @classmethod
+    def parse(cls, continuation: str, listing: str) -> _Token:
+        try:
+            form, of_listing, text, number = json.loads(base64.b64decode(continuation, altchars=b"-_", validate=True))
+        except (ValueError, TypeError, binascii.Error) as error:
+            raise _foreign_token() from error
+        if form != _TOKEN_FORMAT or of_listing != listing or not isinstance(text, str) or not isinstance(number, int):
+            raise _foreign_token()
+        return cls(listing, text, number)
+
+
+def _foreign_token() -> InvalidRequest:
+    return InvalidRequest("listing objects", "this store did not give that continuation", hint="Begin again without it")
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= LIST_PAGE_SIZE:
+        raise InvalidRequest("listing objects", f"a page has 1 to {LIST_PAGE_SIZE} entries, not {limit}")
+
+
+def _entries(
+    connection: Connection, bucket: BucketRole, prefix: str, delimiter: str, start: str, count: int
+) -> list[_Entry]:
+    """The first ``count`` entries from ``start`` on. Seeks past each common prefix instead of reading through it."""
+    end, end_value = _end_clause("key", prefix)
+    sql = f"SELECT key, commit_seq FROM object_current WHERE bucket = ? AND key >= ?{end} ORDER BY key LIMIT ?"
+    # Behind a delimiter most rows of a batch may belong to one common prefix: small batches, more seeks.
+    batch = min(count, 64) if delimiter else count
+    found: list[_Entry] = []
+    at: str | None = start
+    while at is not None and len(found) < count:
+        rows = connection.rows(sql, (bucket, at, *end_value, batch))
+        for key, commit_seq in rows:
+            if found and found[-1].commit_seq is None and key.startswith(found[-1].text):
+                continue
+            cut = key.find(delimiter, len(prefix)) if delimiter else -1
+            found.append(_Entry(key, commit_seq) if cut < 0 else _Entry(key[: cut + len(delimiter)], None))
+            if len(found) == count:
+                return found
+        at = found[-1].next_start() if len(rows) == batch else None
+    return found
+
+
+def end_of_prefix(prefix: str) -> str | None:
+    """The least string greater than every string with this prefix; None where there is none.
+
+    Strings are ordered by code points, which is the order of their UTF-8 bytes.
+    """
+    stem = prefix.rstrip(chr(0x10FFFF))
+    if not stem:
+        return None
+    following = ord(stem[-1]) + 1
+    return stem[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are no characters
+
+
+def _end_clause(column: str, prefix: str) -> tuple[str, tuple[str, ...]]:
+    end = end_of_prefix(prefix)
+    return ("", ()) if end is None else (f" AND {column} < ?", (end,))
+
+
+# -- the data folder -------------------------------------------------------------------------------------------
+
+
+def stored_uuid(root: Path) -> str | None:
+    """The identity of the data folder, None for a new one. A database made for the folder must get it."""
+    try:
+        return str(json.loads((root / PLATFORM_FILE).read_bytes())["uuid"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigurationInvalid(f"opening {root}", f"{PLATFORM_FILE} can't be read ({error})") from error
+
+
+def _claim_root(root: Path, uuid: str, files: Files, ids: IdSource) -> None:
+    """Tie the folder and the database together: a database put here from elsewhere must not rule these blobs."""
+    known = stored_uuid(root)
+    if known is None:
+        content = json.dumps({"format": 1, "uuid": uuid}).encode() + b"\n"
+        write_durably(files, root / PLATFORM_FILE, content, root / f".{PLATFORM_FILE}.{ids.new_id()}")
+    elif known != uuid:
+        raise ConfigurationInvalid(
+            f"opening {root}",
+            "its database belongs to another data folder",
+            hint="Put back the folder's own database, or run `contentplatform fsck --rebuild-catalog`",
+        )
