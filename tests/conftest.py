@@ -1,17 +1,36 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use, and the one list of reasons for which a test may be skipped."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 SHARED_MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
+
+NO_REAL_MEDIA: Final = "no folder of real media beside this checkout"
+ALLOWED_SKIPS: Final = frozenset({NO_REAL_MEDIA})
+"""Nothing else may be skipped: any other skip is reported as a failure."""
 
 
 @pytest.fixture(scope="session")
 def shared_media() -> Path:
     """The folder of real media beside the checkout; tests that need it skip where it is missing."""
     if not SHARED_MEDIA.is_dir():
-        pytest.skip("no folder of real media beside this checkout")
+        pytest.skip(NO_REAL_MEDIA)
     return SHARED_MEDIA
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> object:
+    """Turn a skip whose reason is not on the list into a failure."""
+    report: pytest.TestReport = yield
+    if report.skipped and not hasattr(report, "wasxfail") and call.excinfo is not None:
+        reason = str(call.excinfo.value)
+        if reason not in ALLOWED_SKIPS:
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} was skipped for a reason that is not on the list: {reason}"
+    return report

@@ -1,0 +1,54 @@
+# The two commands of the README: `make demo` and `make test`. Both need only Python 3.11+ and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_DATA ?= demo-data
+SOURCES := src tests benchmarks
+
+.PHONY: help install demo test format lint types imports unit bench soak lock clean
+
+help:  ## Show what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/installed  ## Make the virtual environment, from the lock file, hashes checked
+
+$(VENV)/installed: pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install  ## Put sample media through and show what came out
+	$(BIN)/contentplatform --data $(DEMO_DATA) demo
+
+test: install lint types imports unit  ## Everything that CI runs
+
+lint: install
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+types: install
+	$(BIN)/mypy
+
+imports: install
+	$(BIN)/lint-imports
+
+unit: install
+	$(BIN)/pytest -n 2 --dist worksteal -m "not soak"
+
+format: install  ## Bring the code into the one format
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: install  ## Time every bar beside its baseline
+	$(BIN)/python benchmarks/run.py
+
+soak: install  ## The long random runs
+	$(BIN)/pytest -m soak --durations=10
+
+lock:  ## Resolve the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--universal --python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock
+
+clean:  ## Remove what the other targets made
+	rm -rf $(VENV) build dist $(DEMO_DATA) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
