@@ -53,7 +53,7 @@ _lock = threading.Lock()
 
 def arm(name: str, count: int = 1) -> None:
     """Kill this process when ``name`` is passed for the ``count``-th time from now; an empty name disarms."""
-    global _armed_name, _remaining  # noqa: PLW0603 - one process has one fate
+    global _armed_name, _remaining
     if name and name not in POINTS:
         raise ValueError(f"no crash point is named {name!r}")
     with _lock:
@@ -64,7 +64,7 @@ def crashpoint(name: str) -> None:
     """Die here if a test asked for it."""
     if name != _armed_name:
         return
-    global _remaining
+    global _remaining  # noqa: PLW0603 - one process has one fate
     with _lock:
         _remaining -= 1
         if _remaining > 0:
