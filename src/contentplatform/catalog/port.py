@@ -8,17 +8,21 @@ somebody wrote meanwhile. Nothing here knows wall-clock order. aws: table ``cont
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 from contentplatform.errors import ErrorCode
 from contentplatform.media import MediaKind, ProcessingStatus
 
 SEARCH_PAGE_SIZE: Final = 100
+SEARCH_PAGE_LIMIT: Final = 1_000
 RECORD_LIMIT_BYTES: Final = 300_000
-"""A record as JSON stays under this (a DynamoDB item's limit is 400 KB); longer facts are objects beside it."""
+"""A record, or a ledger entry, as JSON stays under this (a DynamoDB item's limit is 400 KB); longer facts are
+objects beside it."""
+INDEX_BATCH: Final = 100
+"""How many records one call brings into the search index: small, as the writer waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +124,16 @@ class SearchQuery:
     """What to look for; every condition given must hold."""
 
     text: str = ""
-    """All words, in any order, the last one as a prefix from 3 characters on, case and accents folded, over name,
-    folder, tags, title, description and a document's text. Empty: everything."""
+    """All words, in any order, the last one as a prefix from 3 characters on (a shorter one exactly), case and accents
+    folded, over name, folder, tags, title, description and a document's text. Words are what ``catalog.search.words``
+    says, in both homes; only the first 64 count. Blank: everything. A text that isn't blank and has no word in it
+    finds nothing."""
     kind: MediaKind | None = None
     status: ProcessingStatus | None = None
     tag: str | None = None
     """Exactly this tag."""
     folder: str | None = None
-    """This folder and those below it; empty string: all."""
+    """This folder, given without a slash at its end, and those below it; empty or None: all."""
     uploaded_from: datetime | None = None
     """Included."""
     uploaded_before: datetime | None = None
@@ -143,12 +149,12 @@ class SearchQuery:
 
 @dataclass(frozen=True, slots=True)
 class RecordPage:
-    """One page of records, the newest upload first (ties by file_id)."""
+    """One page of records, the newest upload first; uploads of the same moment in any order that stays."""
 
     records: tuple[Record, ...]
     cursor: str | None
     """Opaque; give it back for the next page. None: this was the last. Stable while others write: a record that
-    exists throughout is seen exactly once."""
+    matches, and keeps its upload time, throughout is seen exactly once."""
 
 
 class Catalog(ABC):
@@ -162,23 +168,33 @@ class Catalog(ABC):
     def put(self, record: Record) -> Record:
         """Store ``record`` if the stored revision is still ``record.revision``; returns it with its new revision.
 
+        A redirect that stood under its file_id is gone then: the name is in use again.
+
         aws: PutItem on condition ``revision = :read`` (``attribute_not_exists`` for 0) and equal ``file_path``.
 
         Raises:
             Conflict: another revision is stored, or another key has the same file_id (an MD5 collision).
-            InvalidRequest: the record is over 300 KB.
+            InvalidRequest: the record is over 300 KB, or holds what JSON can't say.
         """
 
     @abstractmethod
     def remove(self, file_id: str, revision: int, moved_to: str | None = None) -> None:
-        """Take a record away, with its ledger; with ``moved_to`` (a file_id) a redirect stays. Conditional as ``put``.
+        """Take a record away, with its ledger; with ``moved_to`` (the file_id where it is now) a redirect stays.
 
+        Redirects to ``file_id`` point to ``moved_to`` from then on, so chains stay one step long and never loop.
         aws: TransactWriteItems of the record and its redirect, the ledger's items after it.
+
+        Raises:
+            Conflict: another revision is stored, or none.
+            InvalidRequest: ``moved_to`` is ``file_id`` itself.
         """
 
     @abstractmethod
     def redirect(self, file_id: str) -> str | None:
-        """The file_id that a moved file has now, followed to its end; None if it was never moved. aws: GetItem."""
+        """The file_id that a moved file has now; None where nothing was moved away, or the name is in use again.
+
+        aws: GetItem until there is no further redirect.
+        """
 
     @abstractmethod
     def get_entry(self, file_id: str, version_id: str) -> LedgerEntry:
@@ -186,7 +202,10 @@ class Catalog(ABC):
 
     @abstractmethod
     def put_entry(self, entry: LedgerEntry) -> LedgerEntry:
-        """Store a ledger entry, conditional on its revision as ``put``. aws: PutItem with a condition."""
+        """Store a ledger entry, conditional on its revision, with the same errors as ``put``.
+
+        It needs no record: the two are written in any order. aws: PutItem with a condition.
+        """
 
     @abstractmethod
     def entries(self, file_id: str) -> tuple[LedgerEntry, ...]:
@@ -194,14 +213,17 @@ class Catalog(ABC):
 
     @abstractmethod
     def find_processed(self, file_hash: str, recipe: str) -> LedgerEntry | None:
-        """Some completed entry with the same content and recipe, whose renditions can be reused; None if there is
-        none. aws: Query of the index on file_hash, eventually consistent (a miss only costs work)."""
+        """Some completed entry with the same content and recipe, whose renditions can be reused; None if none is known.
+
+        aws: Query of the index on file_hash, eventually consistent (a miss only costs work).
+        """
 
     @abstractmethod
     def search(self, query: SearchQuery, *, cursor: str | None = None, limit: int = SEARCH_PAGE_SIZE) -> RecordPage:
         """A page of records that match, the newest upload first.
 
-        Conditions other than ``text`` and ``tag`` see every acknowledged write; those two may lag up to a second behind.
+        ``text`` may lag up to a second behind, as may ``tag`` in the aws home; the other conditions see every
+        acknowledged write.
         aws: index on upload time for empty text, table ``content-search`` (word, newest first) otherwise.
 
         Raises:
@@ -217,5 +239,32 @@ class Catalog(ABC):
         cursor: str | None = None,
         limit: int = SEARCH_PAGE_SIZE,
     ) -> tuple[tuple[LedgerEntry, ...], str | None]:
-        """Entries of one status and the cursor of the next page; with ``other_than_recipe`` only those whose recipe is
-        not the one given for their kind (left by an older recipe). Any stable order. aws: index on status."""
+        """A page of the entries of one status, in any order that stays, and the cursor of the next page.
+
+        With ``other_than_recipe`` only those whose recipe is not the one given for their kind (left by an older
+        recipe); kinds that it doesn't name are left out. aws: index on status. Raises InvalidRequest as ``search``.
+        """
+
+
+@runtime_checkable
+class HasSearchIndex(Protocol):
+    """The power of a catalog that is asked to keep its search index up to date (aws: the table's stream does it)."""
+
+    def index_pending(self, limit: int = INDEX_BATCH) -> int:
+        """Bring at most ``limit`` waiting records into the search index; returns how many were waiting among them.
+
+        Idempotent, safe from several processes, complete or undone after a crash. 0: nothing waits.
+        """
+        ...
+
+    def index_lag_seconds(self) -> float:
+        """How long the oldest waiting record has waited; 0 if none waits."""
+        ...
+
+    def index_gaps(self) -> Iterable[str]:
+        """file_ids whose index row is missing, or left behind, although nothing waits: there should be none."""
+        ...
+
+    def requeue(self, file_ids: Iterable[str]) -> None:
+        """Let these records be indexed anew. Idempotent."""
+        ...

@@ -1,0 +1,610 @@
+"""What every catalog must do, and proof that these checks notice a catalog that doesn't."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contentplatform import media
+from contentplatform.catalog.local import SCHEMA, LocalCatalog
+from contentplatform.catalog.port import Catalog, LedgerEntry, Record, RecordPage, Rendition, SearchQuery
+from contentplatform.drivers.sqlite import Database
+from contentplatform.errors import Conflict, ErrorCode, InvalidRequest, NotFound, PlatformError
+from contentplatform.media import MediaKind, ProcessingStatus
+from fakes.catalog import FakeCatalog
+from fakes.clock import FakeClock
+
+NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Home:
+    """A catalog, and how to wait until its text search has seen every write."""
+
+    catalog: Catalog
+    settle: Callable[[], None]
+
+    def find(self, **conditions: Any) -> list[str]:
+        """The keys that a query finds, read in pages of two."""
+        self.settle()
+        return [record.file_path for record in all_pages(self.catalog, SearchQuery(**conditions), limit=2)]
+
+
+def all_pages(catalog: Catalog, query: SearchQuery, limit: int) -> list[Record]:
+    """Every record that ``query`` finds, page by page."""
+    found: list[Record] = []
+    page = catalog.search(query, limit=limit)
+    found += page.records
+    while page.cursor is not None:
+        page = catalog.search(query, cursor=page.cursor, limit=limit)
+        assert page.records, "a cursor promised another page, which is empty"
+        found += page.records
+        assert len(found) < 10_000, "paging does not end"
+    return found
+
+
+def make_record(key: str = "a/photo.jpg", minute: int = 0, **fields: Any) -> Record:
+    """A record of an image, uploaded ``minute`` minutes after noon."""
+    record = Record(
+        file_id=media.file_id(key),
+        file_path=key,
+        version_id="v1",
+        size_bytes=1_000,
+        content_type="image/jpeg",
+        claimed_type=None,
+        file_hash="0" * 64,
+        hash_verified=True,
+        kind=MediaKind.IMAGE,
+        status=ProcessingStatus.PENDING,
+        upload_time=NOON + timedelta(minutes=minute),
+        indexed_at=NOON,
+    )
+    return replace(record, **fields)
+
+
+def make_entry(key: str = "a/photo.jpg", version_id: str = "v1", minute: int = 0, **fields: Any) -> LedgerEntry:
+    """A ledger entry of an image version."""
+    entry = LedgerEntry(
+        file_id=media.file_id(key),
+        version_id=version_id,
+        size_bytes=1_000,
+        content_type="image/jpeg",
+        claimed_type=None,
+        file_hash="0" * 64,
+        hash_verified=True,
+        kind=MediaKind.IMAGE,
+        status=ProcessingStatus.PENDING,
+        created_at=NOON + timedelta(minutes=minute),
+    )
+    return replace(entry, **fields)
+
+
+FULL_RENDITION = Rendition("thumbnail", "public", "stored", "image/jpeg", 123, "ab" * 32, 150, 100)
+
+
+@contextmanager
+def raises(expected: type[PlatformError]) -> Iterator[None]:
+    """As ``pytest.raises``, but an AssertionError where nothing was raised, as every other failed check."""
+    try:
+        yield
+    except expected as error:
+        assert error.doing, "an error says what was being done"  # noqa: PT017 - this is our pytest.raises
+        assert error.why, "an error says why"  # noqa: PT017
+    else:
+        raise AssertionError(f"{expected.__name__} was not raised")
+
+
+# -- the checks ----------------------------------------------------------------------------------------------
+
+
+def check_every_field_of_a_record_comes_back(home: Home) -> None:
+    record = make_record(
+        claimed_type="image/png",
+        error="broken",
+        error_code=ErrorCode.DECODE,
+        note="as it is",
+        processed_at=NOON,
+        processing_metadata={"width": 3, "exif": {"Artist": "Å 東"}, "half": 0.5, "nothing": None, "list": [1, "b"]},
+        renditions=(FULL_RENDITION, replace(FULL_RENDITION, name="text", width=None, height=None)),
+        tags=("Sea", "sea"),
+        title="Title",
+        description="Two\nlines",
+        credit="A. B.",
+        rights_until=NOON + timedelta(microseconds=1),
+        edited_fields=frozenset({"title", "tags"}),
+        deleted_at=NOON,
+        moved_from=("x", "y"),
+    )
+    stored = home.catalog.put(record)
+    assert stored == replace(record, revision=1)
+    assert home.catalog.get(record.file_id) == stored
+
+
+def check_every_field_of_an_entry_comes_back(home: Home) -> None:
+    entry = make_entry(
+        claimed_type="image/png",
+        recipe="image-1",
+        execution="process-1",
+        attempts=3,
+        error="broken",
+        error_code=ErrorCode.LIMIT,
+        note="as it is",
+        renditions=(FULL_RENDITION,),
+        processing_metadata={"width": 3},
+        descriptive={"tags": ["a"]},
+        processed_at=NOON,
+    )
+    stored = home.catalog.put_entry(entry)
+    assert stored == replace(entry, revision=1)
+    assert home.catalog.get_entry(entry.file_id, "v1") == stored
+
+
+def check_what_was_never_stored_is_not_found(home: Home) -> None:
+    with raises(NotFound):
+        home.catalog.get("nothing")
+    with raises(NotFound):
+        home.catalog.get_entry("nothing", "v1")
+    assert home.catalog.entries("nothing") == ()
+    assert home.catalog.redirect("nothing") is None
+
+
+def check_a_write_on_an_old_revision_loses(home: Home) -> None:
+    first = home.catalog.put(make_record())
+    second = home.catalog.put(replace(first, title="one"))
+    assert (first.revision, second.revision) == (1, 2)
+    for stale in (first, replace(first, revision=0), replace(first, revision=3)):
+        with raises(Conflict):
+            home.catalog.put(replace(stale, title="two"))
+    assert home.catalog.get(first.file_id) == second
+
+
+def check_an_entry_written_on_an_old_revision_loses(home: Home) -> None:
+    first = home.catalog.put_entry(make_entry())
+    second = home.catalog.put_entry(replace(first, attempts=1))
+    for stale in (first, replace(first, revision=0), replace(first, revision=3)):
+        with raises(Conflict):
+            home.catalog.put_entry(replace(stale, attempts=9))
+    assert home.catalog.get_entry(first.file_id, "v1") == second
+
+
+def check_a_write_to_what_was_removed_loses(home: Home) -> None:
+    stored = home.catalog.put(make_record())
+    home.catalog.remove(stored.file_id, stored.revision)
+    with raises(Conflict):
+        home.catalog.put(stored)
+    with raises(NotFound):
+        home.catalog.get(stored.file_id)
+
+
+def check_two_keys_with_one_digest_are_a_conflict(home: Home) -> None:
+    stored = home.catalog.put(make_record("a.jpg"))
+    for revision in (0, stored.revision):
+        with raises(Conflict):
+            home.catalog.put(replace(stored, file_path="b.jpg", revision=revision))
+    assert home.catalog.get(stored.file_id).file_path == "a.jpg"
+
+
+def check_a_record_over_the_limit_is_refused(home: Home) -> None:
+    for text in ("x" * 300_000, "東" * 100_000):
+        with raises(InvalidRequest):
+            home.catalog.put(make_record(processing_metadata={"text": text}))
+        with raises(InvalidRequest):
+            home.catalog.put_entry(make_entry(processing_metadata={"text": text}))
+    home.catalog.put(make_record(processing_metadata={"text": "x" * 290_000}))
+
+
+def check_a_value_that_json_cannot_say_is_refused(home: Home) -> None:
+    for value in (float("nan"), b"bytes", NOON):
+        with raises(InvalidRequest):
+            home.catalog.put(make_record(processing_metadata={"value": value}))
+
+
+def check_remove_takes_record_and_ledger(home: Home) -> None:
+    kept = home.catalog.put(make_record("kept.jpg"))
+    home.catalog.put_entry(make_entry("kept.jpg"))
+    gone = home.catalog.put(make_record("gone.jpg"))
+    home.catalog.put_entry(make_entry("gone.jpg", status=ProcessingStatus.COMPLETED, recipe="r"))
+    home.catalog.remove(gone.file_id, gone.revision)
+    assert home.find() == ["kept.jpg"]
+    assert home.find(text="gone") == []
+    assert home.catalog.entries(gone.file_id) == ()
+    assert home.catalog.find_processed("0" * 64, "r") is None
+    assert home.catalog.redirect(gone.file_id) is None
+    assert len(home.catalog.entries(kept.file_id)) == 1
+
+
+def check_remove_is_conditional(home: Home) -> None:
+    stored = home.catalog.put(make_record())
+    for revision in (0, 2):
+        with raises(Conflict):
+            home.catalog.remove(stored.file_id, revision)
+    with raises(Conflict):
+        home.catalog.remove("nothing", 1)
+    assert home.catalog.get(stored.file_id) == stored
+
+
+def move(catalog: Catalog, source: str, target: str) -> None:
+    """Move a record as the platform does: the new one first, then the old one away."""
+    old = catalog.get(media.file_id(source))
+    catalog.put(replace(old, file_id=media.file_id(target), file_path=target, revision=0))
+    catalog.remove(old.file_id, old.revision, media.file_id(target))
+
+
+def check_redirects_are_followed_and_never_loop(home: Home) -> None:
+    a, b, c = (media.file_id(key) for key in "abc")
+    home.catalog.put(make_record("a"))
+    move(home.catalog, "a", "b")
+    assert home.catalog.redirect(a) == b
+    move(home.catalog, "b", "c")
+    assert [home.catalog.redirect(each) for each in (a, b, c)] == [c, c, None]
+    move(home.catalog, "c", "a")
+    assert [home.catalog.redirect(each) for each in (a, b, c)] == [None, a, a]
+    with raises(InvalidRequest):
+        home.catalog.remove(a, 1, a)
+
+
+def check_a_name_in_use_again_is_no_redirect(home: Home) -> None:
+    home.catalog.put(make_record("a"))
+    move(home.catalog, "a", "b")
+    home.catalog.put(make_record("a", title="another"))
+    assert home.catalog.redirect(media.file_id("a")) is None
+
+
+def check_entries_come_newest_first(home: Home) -> None:
+    for version_id, minute in (("v2", 2), ("v1", 1), ("v4", 2), ("v3", 3)):
+        home.catalog.put_entry(make_entry(version_id=version_id, minute=minute))
+    home.catalog.put_entry(make_entry("other.jpg"))
+    assert [entry.version_id for entry in home.catalog.entries(make_entry().file_id)] == ["v3", "v2", "v4", "v1"]
+
+
+def check_find_processed_finds_completed_entries_only(home: Home) -> None:
+    home.catalog.put_entry(make_entry("a", recipe="r1", status=ProcessingStatus.FAILED))
+    assert home.catalog.find_processed("0" * 64, "r1") is None
+    done = home.catalog.put_entry(make_entry("b", recipe="r1", status=ProcessingStatus.COMPLETED))
+    assert home.catalog.find_processed("0" * 64, "r1") == done
+    assert home.catalog.find_processed("0" * 64, "r2") is None
+    assert home.catalog.find_processed("1" * 64, "r1") is None
+    home.catalog.put_entry(replace(done, status=ProcessingStatus.PENDING))
+    assert home.catalog.find_processed("0" * 64, "r1") is None
+
+
+def all_entries(catalog: Catalog, status: ProcessingStatus, **conditions: Any) -> list[str]:
+    """The version ids of all entries of a status, read in pages of two."""
+    found: list[str] = []
+    page, cursor = catalog.entries_with(status, limit=2, **conditions)
+    found += [entry.version_id for entry in page]
+    while cursor is not None:
+        page, cursor = catalog.entries_with(status, limit=2, cursor=cursor, **conditions)
+        assert page
+        found += [entry.version_id for entry in page]
+    return sorted(found)
+
+
+def check_entries_with_a_status_are_paged(home: Home) -> None:
+    for number in range(5):
+        home.catalog.put_entry(make_entry(f"{number}", f"v{number}", status=ProcessingStatus.FAILED))
+    home.catalog.put_entry(make_entry("other", "v9"))
+    assert all_entries(home.catalog, ProcessingStatus.FAILED) == ["v0", "v1", "v2", "v3", "v4"]
+    assert all_entries(home.catalog, ProcessingStatus.PENDING) == ["v9"]
+    assert all_entries(home.catalog, ProcessingStatus.COMPLETED) == []
+
+
+def check_entries_of_an_older_recipe_are_found(home: Home) -> None:
+    done = ProcessingStatus.COMPLETED
+    for number, (kind, recipe) in enumerate(
+        [
+            (MediaKind.IMAGE, "i1"),
+            (MediaKind.IMAGE, "i2"),
+            (MediaKind.GENERIC, "g1"),
+            (MediaKind.AUDIO, ""),
+            (MediaKind.IMAGE, ""),
+        ]
+    ):
+        home.catalog.put_entry(make_entry(f"{number}", f"v{number}", kind=kind, recipe=recipe, status=done))
+    wanted = {MediaKind.IMAGE: "i2", MediaKind.GENERIC: "g1"}
+    assert all_entries(home.catalog, done, other_than_recipe=wanted) == ["v0", "v4"]
+    assert all_entries(home.catalog, done, other_than_recipe={}) == []
+
+
+def check_pages_come_newest_first_and_complete(home: Home) -> None:
+    for number, minute in enumerate((3, 1, 2, 2, 0)):
+        home.catalog.put(make_record(f"{number}.jpg", minute))
+    for limit in (1, 2, 3, 5, 1_000):
+        found = all_pages(home.catalog, SearchQuery(), limit)
+        assert sorted(record.file_path for record in found) == [f"{number}.jpg" for number in range(5)]
+        assert [record.upload_time for record in found] == sorted((r.upload_time for r in found), reverse=True)
+
+
+def check_a_changed_upload_time_changes_the_place(home: Home) -> None:
+    for number in range(3):
+        home.catalog.put(make_record(f"{number}.jpg", number))
+    oldest = home.catalog.get(media.file_id("0.jpg"))
+    newest = home.catalog.put(replace(oldest, upload_time=NOON + timedelta(days=1)))
+    assert home.find() == ["0.jpg", "2.jpg", "1.jpg"]
+    assert home.find(text="jpg") == ["0.jpg", "2.jpg", "1.jpg"]
+    home.catalog.put(replace(newest, upload_time=oldest.upload_time))
+    assert home.find(text="jpg") == ["2.jpg", "1.jpg", "0.jpg"]
+
+
+def check_paging_is_stable_while_others_write(home: Home) -> None:
+    for number in range(6):
+        home.catalog.put(make_record(f"{number}.jpg", number))
+    for text in ("", "jpg"):
+        home.settle()
+        page = home.catalog.search(SearchQuery(text=text), limit=2)
+        seen = [record.file_path for record in page.records]
+        for name, minute in (("new", 100), ("old", -100)):
+            home.catalog.put(make_record(f"{name}{text}.jpg", minute))
+        second = home.catalog.get(media.file_id("4.jpg"))
+        home.catalog.put(replace(second, title=f"changed {text}"))
+        home.settle()
+        while page.cursor is not None:
+            page = home.catalog.search(SearchQuery(text=text), cursor=page.cursor, limit=2)
+            seen += [record.file_path for record in page.records]
+        assert [key for key in seen if key[0].isdigit()] == [f"{number}.jpg" for number in (5, 4, 3, 2, 1, 0)]
+
+
+def check_a_foreign_cursor_is_refused(home: Home) -> None:
+    for number in range(3):
+        home.catalog.put(make_record(f"{number}.jpg", number))
+        home.catalog.put_entry(make_entry(f"{number}", f"v{number}"))
+    cursor = home.catalog.search(SearchQuery(), limit=1).cursor
+    _, entry_cursor = home.catalog.entries_with(ProcessingStatus.PENDING, limit=1)
+    assert cursor is not None
+    assert entry_cursor is not None
+    turned = ("A" if cursor[0] != "A" else "B") + cursor[1:]
+    for bad in ("", "x", "é", "=" * 9, "A" * 5_000, cursor[:-1], cursor + "A", cursor + "=", turned, entry_cursor):
+        with raises(InvalidRequest):
+            home.catalog.search(SearchQuery(), cursor=bad)
+        if bad != entry_cursor:
+            with raises(InvalidRequest):
+                home.catalog.entries_with(ProcessingStatus.PENDING, cursor=bad)
+    with raises(InvalidRequest):
+        home.catalog.search(SearchQuery(kind=MediaKind.IMAGE), cursor=cursor)
+    with raises(InvalidRequest):
+        home.catalog.entries_with(ProcessingStatus.FAILED, cursor=entry_cursor)
+
+
+def check_a_limit_outside_1_to_1000_is_refused(home: Home) -> None:
+    for limit in (-1, 0, 1_001):
+        with raises(InvalidRequest):
+            home.catalog.search(SearchQuery(), limit=limit)
+        with raises(InvalidRequest):
+            home.catalog.entries_with(ProcessingStatus.PENDING, limit=limit)
+
+
+def check_text_finds_all_words_the_last_as_a_prefix(home: Home) -> None:
+    home.catalog.put(
+        make_record(
+            "Trips/Île de Ré/IMG_2041.jpg",
+            tags=("Sunset beach",),
+            title="Über den Dächern",
+            description="東京タワー at night",
+            processing_metadata={"text": "chapter one", "other": "never"},
+        )
+    )
+    found = ["Trips/Île de Ré/IMG_2041.jpg"]
+    for text in (
+        "IMG_2041.jpg", "2041", "img 204", "ile de re", "ÎLE", "uber dach", "SUNSET bea", "beach sunset", "東京",
+        "タワー", "night trips", "chapt", "de", "ré", "img img", "  jpg  ", "Über", "u\u0308ber",
+    ):  # fmt: skip
+        assert home.find(text=text) == found, text
+    for text in ("im", "sun beach", "d", "img 205", "never", "img missing", "041", "京都", "ta"):
+        assert home.find(text=text) == [], text
+
+
+def check_text_search_follows_changes(home: Home) -> None:
+    record = home.catalog.put(make_record("a.jpg", title="before"))
+    assert home.find(text="before") == ["a.jpg"]
+    record = home.catalog.put(replace(record, title="after", tags=("new",)))
+    assert (home.find(text="before"), home.find(text="after"), home.find(text="new")) == ([], ["a.jpg"], ["a.jpg"])
+    record = home.catalog.put(replace(record, status=ProcessingStatus.COMPLETED))
+    assert home.find(text="after", status=ProcessingStatus.COMPLETED) == ["a.jpg"]
+    home.catalog.remove(record.file_id, record.revision)
+    home.catalog.put(make_record("b.jpg"))
+    assert (home.find(text="after"), home.find(text="jpg")) == ([], ["b.jpg"])
+
+
+def check_each_filter(home: Home) -> None:
+    done, failed = ProcessingStatus.COMPLETED, ProcessingStatus.FAILED
+    home.catalog.put(make_record("a/b/1.jpg", 1, size_bytes=10, tags=("x", "Y"), status=done))
+    home.catalog.put(make_record("a/2.mp4", 2, size_bytes=20, kind=MediaKind.VIDEO, status=failed, tags=("y",)))
+    home.catalog.put(make_record("ab/3.jpg", 3, size_bytes=30, file_hash="f" * 64, tags=("x y",)))
+    home.catalog.put(make_record("/a/4.jpg", 4, size_bytes=40))
+    one, two, three, four = "a/b/1.jpg", "a/2.mp4", "ab/3.jpg", "/a/4.jpg"
+    expectations: list[tuple[dict[str, Any], list[str]]] = [
+        ({"kind": MediaKind.VIDEO}, [two]),
+        ({"kind": MediaKind.AUDIO}, []),
+        ({"status": done}, [one]),
+        ({"tag": "x"}, [one]),
+        ({"tag": "y"}, [two]),
+        ({"tag": "x y"}, [three]),
+        ({"tag": "' OR 1=1 --"}, []),
+        ({"folder": "a"}, [two, one]),
+        ({"folder": "a/b"}, [one]),
+        ({"folder": "b"}, []),
+        ({"folder": ""}, [four, three, two, one]),
+        ({"folder": "/a"}, [four]),
+        ({"uploaded_from": NOON + timedelta(minutes=3)}, [four, three]),
+        ({"uploaded_before": NOON + timedelta(minutes=3)}, [two, one]),
+        ({"uploaded_from": NOON + timedelta(minutes=2), "uploaded_before": NOON + timedelta(minutes=3)}, [two]),
+        ({"uploaded_from": NOON + timedelta(minutes=2, microseconds=1)}, [four, three]),
+        ({"uploaded_before": datetime(9_999, 1, 1, tzinfo=UTC)}, [four, three, two, one]),
+        ({"uploaded_from": datetime(1_000, 1, 1, tzinfo=UTC)}, [four, three, two, one]),
+        ({"size_from_bytes": 20}, [four, three, two]),
+        ({"size_to_bytes": 20}, [two, one]),
+        ({"size_from_bytes": 11, "size_to_bytes": 30}, [three, two]),
+        ({"size_from_bytes": 10**30}, []),
+        ({"size_from_bytes": -(10**30), "size_to_bytes": 10**30}, [four, three, two, one]),
+        ({"size_to_bytes": -1}, []),
+        ({"file_hash": "f" * 64}, [three]),
+        ({"kind": MediaKind.IMAGE, "status": done}, [one]),
+        ({"kind": MediaKind.IMAGE, "folder": "a", "tag": "x", "size_to_bytes": 10}, [one]),
+        ({"text": "jpg", "folder": "a"}, [one]),
+        ({"text": "jpg", "tag": "x y"}, [three]),
+        ({"text": "jpg", "size_from_bytes": 35}, [four]),
+        ({"text": "mp4", "kind": MediaKind.IMAGE}, []),
+        ({"text": "a", "status": failed}, [two]),
+        ({"text": "jpg", "uploaded_before": NOON + timedelta(minutes=4)}, [three, one]),
+    ]
+    for conditions, expected in expectations:
+        assert home.find(**conditions) == expected, conditions
+
+
+def check_deleted_files_are_found_apart(home: Home) -> None:
+    record = home.catalog.put(make_record("a/1.jpg", tags=("x",)))
+    home.catalog.put(make_record("a/2.jpg", 1, tags=("x",)))
+    queries: list[dict[str, Any]] = [{}, {"text": "jpg"}, {"tag": "x"}, {"folder": "a"}, {"size_from_bytes": 1}]
+    gone = home.catalog.put(replace(record, deleted_at=NOON))
+    for conditions in queries:
+        assert home.find(**conditions) == ["a/2.jpg"], conditions
+        assert home.find(**conditions, deleted=True) == ["a/1.jpg"], conditions
+    home.catalog.put(replace(gone, deleted_at=None))
+    for conditions in queries:
+        assert home.find(**conditions) == ["a/2.jpg", "a/1.jpg"], conditions
+        assert home.find(**conditions, deleted=True) == [], conditions
+
+
+HOSTILE_TEXTS = (
+    '"', "'", "';DROP TABLE catalog_records;--", '" OR "', "a AND b", "NOT a", "a NEAR(b c, 5)", "words:jpg", "jpg*",
+    "^jpg", "jpg OR xyz", "LIKE '%%%'", "%%%", "(((", "{a b}: c", "-jpg", "+jpg +", "\0", "jpg\0", "#jpg", "\ud800", "¹½ﬁ",
+    "\\", "a" * 10_240, "w " * 5_000, " ".join(f"w{number}" for number in range(2_000)), '"' * 10_240, "é" * 10_240, "🙂",
+)  # fmt: skip
+
+
+def check_hostile_text_neither_fails_nor_reaches_further(home: Home) -> None:
+    home.catalog.put(make_record("a/photo.jpg"))
+    for text in HOSTILE_TEXTS:
+        found = home.find(text=text)
+        assert found == (["a/photo.jpg"] if text in {"jpg*", "^jpg", "-jpg", "+jpg +", "jpg\0", "#jpg"} else []), text
+        for conditions in ({"tag": text}, {"folder": text}, {"file_hash": text.encode("ascii", "replace").decode()}):
+            assert home.find(**conditions) == [], conditions
+    assert home.find() == ["a/photo.jpg"]
+
+
+def check_hostile_tags_and_keys_are_kept_as_they_are(home: Home) -> None:
+    tags = ("';--", "\0", "a" * 5_000, "#", "🙂", "x/y", '"')
+    key = "/".join(["d"] * 400) + "/../x'\".jpg"
+    home.catalog.put(make_record(key, tags=tags))
+    for tag in tags:
+        assert home.find(tag=tag) == [key], tag
+    assert home.find(folder="/".join(["d"] * 399)) == [key]
+    assert home.find(folder="/".join(["d"] * 400) + "/..") == [key]
+
+
+CHECKS = [check for name, check in sorted(globals().items()) if name.startswith("check_")]
+
+
+# -- the homes that are held against them --------------------------------------------------------------------
+
+
+@contextmanager
+def fake_home(_folder: Path) -> Iterator[Home]:
+    """The catalog in memory."""
+    yield Home(FakeCatalog(), lambda: None)
+
+
+@contextmanager
+def local_home(folder: Path) -> Iterator[Home]:
+    """The catalog in SQLite."""
+    database = Database(folder / "catalog.db", [SCHEMA], new_uuid="0" * 32)
+    catalog = LocalCatalog(database, FakeClock())
+
+    def settle() -> None:
+        while catalog.index_pending(3):
+            pass
+
+    try:
+        yield Home(catalog, settle)
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("make_home", [fake_home, local_home])
+def test_contract(make_home: Any, check: Callable[[Home], None], tmp_path: Path) -> None:
+    """Every catalog passes every check."""
+    with make_home(tmp_path) as home:
+        check(home)
+
+
+# -- catalogs that break the contract ------------------------------------------------------------------------
+
+
+class ForgetsRevisions(FakeCatalog):
+    """The last writer wins, whatever it has read."""
+
+    def put(self, record: Record) -> Record:
+        stored = self._records.get(record.file_id)
+        return super().put(replace(record, revision=0 if stored is None else stored.revision))
+
+
+class RepeatsTheLastRecord(FakeCatalog):
+    """A page begins with the record that ended the page before."""
+
+    def search(self, query: SearchQuery, *, cursor: str | None = None, limit: int = 100) -> RecordPage:
+        page = super().search(query, cursor=cursor, limit=limit)
+        if cursor is None:
+            self._last = page.records[-1:]
+            return page
+        repeated = RecordPage((*self._last, *page.records), page.cursor)
+        self._last = page.records[-1:]
+        return repeated
+
+
+class FindsTheDeleted(FakeCatalog):
+    """Deleted records stay in the results."""
+
+    def search(self, query: SearchQuery, *, cursor: str | None = None, limit: int = 100) -> RecordPage:
+        self._records = {key: replace(record, deleted_at=None) for key, record in self._records.items()}
+        return super().search(query, cursor=cursor, limit=limit)
+
+
+class KeepsTheLedger(FakeCatalog):
+    """Removing a file leaves its entries behind."""
+
+    def remove(self, file_id: str, revision: int, moved_to: str | None = None) -> None:
+        entries = dict(self._entries)
+        super().remove(file_id, revision, moved_to)
+        self._entries = entries
+
+
+class AcceptsAnyCursor(FakeCatalog):
+    """A cursor that can't be read begins again."""
+
+    def search(self, query: SearchQuery, *, cursor: str | None = None, limit: int = 100) -> RecordPage:
+        try:
+            return super().search(query, cursor=cursor, limit=limit)
+        except InvalidRequest:
+            return super().search(query, limit=max(1, min(limit, 1_000)))
+
+
+class MergesCollisions(FakeCatalog):
+    """Two keys with one digest are taken for the same file."""
+
+    def put(self, record: Record) -> Record:
+        stored = self._records.get(record.file_id)
+        return super().put(record if stored is None else replace(record, file_path=stored.file_path))
+
+
+@pytest.mark.parametrize(
+    ("faulty", "caught_by"),
+    [
+        (ForgetsRevisions, check_a_write_on_an_old_revision_loses),
+        (RepeatsTheLastRecord, check_pages_come_newest_first_and_complete),
+        (FindsTheDeleted, check_deleted_files_are_found_apart),
+        (KeepsTheLedger, check_remove_takes_record_and_ledger),
+        (AcceptsAnyCursor, check_a_foreign_cursor_is_refused),
+        (MergesCollisions, check_two_keys_with_one_digest_are_a_conflict),
+    ],
+)
+def test_planted_fault_is_caught(faulty: type[FakeCatalog], caught_by: Callable[[Home], None]) -> None:
+    """A catalog with a known fault fails the check that is there for it."""
+    with pytest.raises(AssertionError):
+        caught_by(Home(faulty(), lambda: None))
