@@ -6,12 +6,15 @@ aws: Step Functions runs the same definition; what it forgets after 90 days is k
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Final
+
+from contentplatform.errors import NotFound
 
 EXECUTION_PAGE_SIZE: Final = 100
 
@@ -101,7 +104,11 @@ class WorkflowEngine(ABC):
     ) -> Execution:
         """Start an execution; durable after return. Idempotent by name: an execution that exists is returned as it is.
 
-        aws: StartExecution; ExecutionAlreadyExists is the idempotent case.
+        aws: a conditional write into our ledger, then StartExecution; ExecutionAlreadyExists is the idempotent case.
+
+        Raises:
+            Conflict: an execution of the same version and recipe (the name without ``-r<n>``) has not ended yet.
+            InvalidRequest: the data is not JSON, or larger than 256 KiB as JSON.
         """
 
     @abstractmethod
@@ -121,19 +128,43 @@ class WorkflowEngine(ABC):
 
     @abstractmethod
     def history(self, name: str) -> tuple[HistoryEvent, ...]:
-        """Everything that happened, in order, with input and output of each state. aws: GetExecutionHistory, copied to
-        our ledger when an execution ends. Raises NotFound."""
+        """Everything that happened, in order, with input and output of each state. Raises NotFound.
+
+        aws: GetExecutionHistory, copied to our ledger when an execution ends.
+        """
 
     @abstractmethod
     def cancel(self, name: str, reason: str) -> Execution:
-        """Stop an execution: no further state begins, and a step at work can't commit any more. Idempotent; what has
-        ended stays as it ended. aws: StopExecution. Raises NotFound."""
+        """Stop an execution: no further state begins, and a step at work can't commit any more. Raises NotFound.
+
+        Idempotent; what has ended stays as it ended. aws: StopExecution.
+        """
 
 
 def execution_name(file_id: str, version_id: str, recipe: str, retry: int = 0) -> str:
     """``process-<file_id>-<first 16 hex of SHA-256(version + recipe)>``, a retry with ``-r<n>`` behind it."""
     digest = hashlib.sha256((version_id + recipe).encode("utf-8")).hexdigest()[:16]
     return f"process-{file_id}-{digest}" + (f"-r{retry}" if retry else "")
+
+
+_RETRY_SUFFIX: Final = re.compile(r"-r([1-9][0-9]*)$")
+
+
+def base_name(name: str) -> str:
+    """A name without ``-r<n>``: what stands for one version and recipe."""
+    return _RETRY_SUFFIX.sub("", name)
+
+
+def next_name(engine: WorkflowEngine, name: str) -> str:
+    """The name of the next retry after every execution of the same version and recipe that exists."""
+    retry = 1
+    while True:
+        candidate = f"{base_name(name)}-r{retry}"
+        try:
+            engine.get(candidate)
+        except NotFound:
+            return candidate
+        retry += 1
 
 
 STATE_MACHINE_NAME: Final = "content-processing-workflow"
