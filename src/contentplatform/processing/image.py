@@ -1,0 +1,457 @@
+"""Makes the renditions of one image: the only importer of libvips and libheif, and it runs in sandboxed children only.
+
+The parent process of those children imports this module and must not run an operation of it: nothing here touches a
+pixel at import. ``render`` is the job: it checks the header against the limits, makes the small renditions from one
+shrunken decode and the full one from a streamed decode, and answers with facts as JSON.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pi_heif  # type: ignore[import-untyped]  # it ships no types
+import pyvips
+
+from contentplatform.errors import ErrorCode, NoSpace, ProcessingFailed
+from contentplatform.processing.embedded import Credit, Embedded, credit_xmp, describe
+from contentplatform.processing.presets import (
+    ALLOWED_LOADERS,
+    MEDIUM,
+    THUMBNAIL,
+    WEBP,
+    ImageLimits,
+    ImagePreset,
+)
+
+_DOING: Final = "making the image's renditions"
+_WHITE: Final = [255, 255, 255]
+_UPRIGHT: Final = 1
+_FIRST_SIDEWAYS: Final = 5
+_SHRINKS: Final = (8, 4, 2)
+_LEAVE_TO_LANCZOS: Final = 2.0
+"""A shrinking decode leaves at least this factor to Lanczos: with less, the result is under 50 dB of the exact one."""
+_HASH_COLUMNS: Final = 9
+_HASH_ROWS: Final = 8
+_COLOUR_BINS: Final = 8
+_OPAQUE: Final = 255
+_ICC: Final = "icc-profile-data"
+_METADATA_PREFIXES: Final = ("exif-", "xmp-", "iptc-", "orientation", "jpeg-thumbnail", "png-comment", "gif-comment")
+_JPEG: Final = "image/jpeg"
+_TIFF: Final = "image/tiff"
+_ANIMATED: Final = frozenset({"image/gif", "image/webp"})
+_GREY: Final = frozenset({"b-w", "grey16"})
+_BITS: Final = {"uchar": 8, "ushort": 16, "float": 32}
+_HEIF_SPACES: Final = {1: "b-w", 2: "b-w", 3: "srgb", 4: "srgb"}
+_HEIF_ERRORS: Final = (ValueError, EOFError, RuntimeError, SyntaxError, OSError)
+_SIGNS_OF_A_LIMIT: Final = ("too many scans", "exceeds", "too large", "limit")
+_FORMAT_NAMES: Final = {
+    "image/jpeg": "JPEG",
+    "image/png": "PNG",
+    "image/webp": "WebP",
+    "image/gif": "GIF",
+    "image/tiff": "TIFF",
+    "image/avif": "AVIF",
+    "image/heic": "HEIC",
+    "image/heif": "HEIF",
+}
+
+# An allow-list: everything that loads is shut, then the decoders of the table are opened again.
+pyvips.operation_block_set("VipsForeignLoad", True)  # noqa: FBT003 - libvips' own signature
+for _loader in ALLOWED_LOADERS:
+    if _loader.vips_class:
+        pyvips.operation_block_set(_loader.vips_class, False)  # noqa: FBT003
+# One job decodes one file once; remembering operations would only hold memory.
+pyvips.cache_set_max(0)
+pi_heif.options.DECODE_THREADS = 1
+
+_OPERATIONS: Final = {loader.content_type: loader.operation for loader in ALLOWED_LOADERS}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An opened source: its header, checked, and how to decode it."""
+
+    content_type: str
+    source: int
+    header: pyvips.Image
+    decoded: pyvips.Image | None
+    """The pixels, for decoders that give all of them at once."""
+    frames: int
+    orientation: int
+    embedded: Embedded
+
+    @property
+    def width(self) -> int:
+        """Upright width of one frame."""
+        return self._frame[1] if self.orientation >= _FIRST_SIDEWAYS else self._frame[0]
+
+    @property
+    def height(self) -> int:
+        """Upright height of one frame."""
+        return self._frame[0] if self.orientation >= _FIRST_SIDEWAYS else self._frame[1]
+
+    @property
+    def _frame(self) -> tuple[int, int]:
+        return self.header.width, self.header.get_page_height()
+
+    def first_frame(self, shrink: int = 1) -> pyvips.Image:
+        """The first frame, not yet upright, as a stream that is read once from top to bottom."""
+        if self.decoded is not None:
+            return self.decoded
+        options = {"shrink": shrink} if shrink > 1 else {}
+        return _load(self.content_type, self.source, **options)
+
+    def all_frames(self) -> pyvips.Image:
+        """Every frame below the other."""
+        return _load(self.content_type, self.source, n=-1)
+
+
+def render(request: Mapping[str, Any], source: int) -> Mapping[str, Any]:
+    """The job: every rendition of the image behind the descriptor ``source``, into the current folder.
+
+    Raises:
+        ProcessingFailed: broken, over a limit, or of a type that no allowed decoder opens.
+    """
+    limits = ImageLimits(**request["limits"])
+    try:
+        return _rendered(open_picture(request["content_type"], source, limits), limits)
+    except pyvips.Error as error:
+        raise _refused(str(error)) from error
+
+
+def _rendered(picture: Picture, limits: ImageLimits) -> dict[str, Any]:
+    found = describe(picture.embedded)
+    medium = shrunk(picture, MEDIUM)
+    thumbnail = _resized(medium, *fitted(medium.width, medium.height, THUMBNAIL)).copy_memory()
+    dropped = _why_animation_is_dropped(picture, limits)
+    files = [
+        _write(_on_white(thumbnail), THUMBNAIL, found.credit),
+        _write(_on_white(medium), MEDIUM, found.credit),
+        _write(full(picture, animated=picture.frames > 1 and dropped is None), WEBP, found.credit),
+    ]
+    metadata = {
+        **_form(picture, medium),
+        "dominant_colour": dominant_colour(_on_white(thumbnail)),
+        "perceptual_hash": perceptual_hash(_on_white(thumbnail)),
+        "animation": None if dropped is None else f"dropped: {dropped}",
+        "exif": found.exif,
+        "private": found.private,
+    }
+    return {
+        "files": files,
+        "metadata": {name: value for name, value in metadata.items() if value not in (None, {})},
+        "descriptive": found.descriptive,
+    }
+
+
+# -- opening ---------------------------------------------------------------------------------------------------------
+
+
+def open_picture(content_type: str, source: int, limits: ImageLimits) -> Picture:
+    """Read the header behind the descriptor ``source`` and hold it against ``limits``; nothing is decoded yet.
+
+    Raises:
+        ProcessingFailed: over a limit, or of a type that no allowed decoder opens.
+        pyvips.Error: the decoder refused the header.
+    """
+    if content_type not in _OPERATIONS:
+        raise ProcessingFailed(
+            _DOING,
+            f"{content_type} pictures can't be decoded here",
+            code=ErrorCode.UNSUPPORTED,
+            hint="The original is kept; save it as JPEG, PNG or WebP to get renditions",
+        )
+    if not _OPERATIONS[content_type]:
+        return _open_heif(content_type, source, limits)
+    header = _load(content_type, source)
+    height = header.get_page_height()
+    _check_size(header.width, height, limits)
+    return Picture(
+        content_type=content_type,
+        source=source,
+        header=header,
+        decoded=None,
+        frames=header.get_n_pages() if content_type in _ANIMATED else 1,
+        orientation=_orientation(header),
+        embedded=Embedded(
+            exif=_block(header, "exif-data", limits),
+            iptc=_block(header, "iptc-data", limits),
+            xmp=_block(header, "xmp-data", limits),
+        ),
+    )
+
+
+def _open_heif(content_type: str, source: int, limits: ImageLimits) -> Picture:
+    """HEVC inside HEIF, which libvips is not built for; libheif turns it upright by itself."""
+    os.lseek(source, 0, os.SEEK_SET)
+    try:
+        with os.fdopen(os.dup(source), "rb") as stream:
+            container = pi_heif.open_heif(stream, convert_hdr_to_8bit=True)
+            width, height = container.size
+            _check_size(width, height, limits)
+            pixels = bytes(container.data)
+    except _HEIF_ERRORS as error:
+        raise _refused(str(error)) from error
+    bands = len(container.mode)
+    image = pyvips.Image.new_from_memory(pixels, container.stride, height, 1, "uchar")
+    # Rows may be padded; folding the bands in afterwards leaves the padding out.
+    image = image.crop(0, 0, width * bands, height).bandfold(factor=bands).copy(interpretation=_HEIF_SPACES[bands])
+    profile = container.info.get("icc_profile")
+    if profile and len(profile) <= limits.embedded_bytes:
+        image = _with_field(image, pyvips.GValue.blob_type, _ICC, profile)
+    return Picture(
+        content_type=content_type,
+        source=source,
+        header=image,
+        decoded=image,
+        frames=1,
+        orientation=_UPRIGHT,
+        embedded=Embedded(
+            exif=_bounded(container.info.get("exif"), limits), xmp=_bounded(container.info.get("xmp"), limits)
+        ),
+    )
+
+
+def _load(content_type: str, source: int, **options: int) -> pyvips.Image:
+    """Open the decoder anew; bytes that are missing or broken are an error, never a grey area."""
+    os.lseek(source, 0, os.SEEK_SET)
+    operation = getattr(pyvips.Image, _OPERATIONS[content_type])
+    image: pyvips.Image = operation(
+        pyvips.Source.new_from_descriptor(source), access="sequential", fail_on="error", **options
+    )
+    return image
+
+
+def _check_size(width: int, height: int, limits: ImageLimits) -> None:
+    if width * height > limits.pixels or max(width, height) > limits.side:
+        raise ProcessingFailed(
+            _DOING,
+            f"it has {width} x {height} pixels; at most {limits.pixels / 1e6:g} million are processed",
+            code=ErrorCode.LIMIT,
+            hint="The original is kept; an operator can raise the limit",
+        )
+
+
+def _why_animation_is_dropped(picture: Picture, limits: ImageLimits) -> str | None:
+    """Why only the first frame of an animation is shown; None when it stays animated, or never was one."""
+    if picture.frames == 1:
+        return None
+    width, height = picture.width, picture.height
+    if picture.frames > limits.animation_frames:
+        return f"{picture.frames} frames, at most {limits.animation_frames} are kept"
+    if picture.frames * width * height > limits.animation_pixels:
+        return f"{picture.frames} frames of {width} x {height} pixels are too many"
+    if fitted(width, height, WEBP) != (width, height):
+        return f"its frames of {width} x {height} pixels are too large"
+    return None
+
+
+def _orientation(header: pyvips.Image) -> int:
+    value = header.get("orientation") if "orientation" in header.get_fields() else _UPRIGHT
+    return value if value in range(_UPRIGHT, 9) else _UPRIGHT
+
+
+def _block(header: pyvips.Image, name: str, limits: ImageLimits) -> bytes:
+    return _bounded(header.get(name), limits) if name in header.get_fields() else b""
+
+
+def _bounded(block: bytes | None, limits: ImageLimits) -> bytes:
+    return block if block is not None and len(block) <= limits.embedded_bytes else b""
+
+
+def _refused(message: str) -> ProcessingFailed:
+    """What a decoder's complaint means. Its own words are for the operator only."""
+    if "No space left" in message:
+        raise NoSpace(_DOING, "the disk is full")
+    if any(sign in message for sign in _SIGNS_OF_A_LIMIT):
+        return ProcessingFailed(
+            _DOING, "decoding it would take more than the decoder allows", code=ErrorCode.LIMIT, private=message
+        )
+    return ProcessingFailed(
+        _DOING,
+        "the image is broken or incomplete",
+        code=ErrorCode.DECODE,
+        hint="The original is kept; try to save it again in another program",
+        private=message,
+    )
+
+
+# -- pixels ----------------------------------------------------------------------------------------------------------
+
+
+def fitted(width: int, height: int, preset: ImagePreset) -> tuple[int, int]:
+    """The largest size of this aspect within the preset, never larger than it is."""
+    scale = min(1.0, preset.width / width, preset.height / height, (preset.pixels / (width * height)) ** 0.5)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def shrunk(picture: Picture, preset: ImagePreset) -> pyvips.Image:
+    """The first frame in a small preset's size, upright, in sRGB, in memory: one decode, as small as quality allows."""
+    width, height = fitted(picture.width, picture.height, preset)
+    if picture.orientation >= _FIRST_SIDEWAYS:
+        width, height = height, width
+    return _upright(_to_srgb(_resized(picture.first_frame(_shrink(picture, width, height)), width, height)), picture)
+
+
+def full(picture: Picture, *, animated: bool) -> pyvips.Image:
+    """The picture in full size or the largest that the format takes, upright, in sRGB; all frames of an animation."""
+    if animated:
+        return _to_srgb(picture.all_frames())
+    width, height = fitted(picture.width, picture.height, WEBP)
+    if picture.orientation >= _FIRST_SIDEWAYS:
+        width, height = height, width
+    image = _to_srgb(_resized(picture.first_frame(), width, height))
+    # An upright picture streams from the decoder into the encoder; any other has to be held to be turned.
+    return image if picture.orientation == _UPRIGHT else _upright(image, picture)
+
+
+def _shrink(picture: Picture, width: int, height: int) -> int:
+    """By how much the JPEG decoder may shrink on its own, on the way to a frame of this size."""
+    if picture.content_type != _JPEG:
+        return 1
+    factor = min(picture.header.width / width, picture.header.height / height)
+    return next((shrink for shrink in _SHRINKS if factor >= shrink * _LEAVE_TO_LANCZOS), 1)
+
+
+def _resized(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
+    if (image.width, image.height) == (width, height):
+        return image
+    scale = width / image.width
+    vscale = height / image.height
+    if not image.hasalpha():
+        return image.resize(scale, vscale=vscale)
+    # Colours under transparent pixels must not bleed into their neighbours.
+    return image.premultiply().resize(scale, vscale=vscale).unpremultiply().cast(image.format)
+
+
+def _to_srgb(image: pyvips.Image) -> pyvips.Image:
+    """8-bit sRGB or grey, by the picture's own profile where it has a sound one."""
+    depth = {"depth": 8, "intent": "relative", "black_point_compensation": True}
+    if _ICC in image.get_fields():
+        try:
+            return image.icc_transform("srgb", embedded=True, **depth)
+        except pyvips.Error:
+            image = image.copy()
+            image.remove(_ICC)  # a broken profile says nothing
+    if image.interpretation == "cmyk":
+        return image.icc_transform("srgb", input_profile="cmyk", **depth)
+    if image.interpretation in _GREY:
+        return image if image.format == "uchar" else image.colourspace("b-w").cast("uchar")
+    return image.colourspace("srgb").cast("uchar")
+
+
+def _upright(image: pyvips.Image, picture: Picture) -> pyvips.Image:
+    image = image.copy_memory()
+    if picture.orientation == _UPRIGHT:
+        return image
+    return _with_field(image, pyvips.GValue.gint_type, "orientation", picture.orientation).autorot()
+
+
+def _with_field(image: pyvips.Image, field_type: int, name: str, value: object) -> pyvips.Image:
+    # Images are shared between operations; only a copy's own header may be changed.
+    changed = image.copy()
+    changed.set_type(field_type, name, value)
+    return changed
+
+
+def _on_white(image: pyvips.Image) -> pyvips.Image:
+    return image.flatten(background=_WHITE[: image.bands - 1]) if image.hasalpha() else image
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def _write(image: pyvips.Image, preset: ImagePreset, credit: Credit) -> dict[str, Any]:
+    """Encode into a file of the current folder. Of all metadata only the credit is written."""
+    keep = "none"
+    if credit:
+        image, keep = _saying_only(image, credit), "exif:xmp"
+    content = encoded(image, preset, keep)
+    name = f"{preset.name}.{preset.extension}"
+    Path(name).write_bytes(content)
+    return {"name": preset.name, "file": name, "width": image.width, "height": image.get_page_height()}
+
+
+def encoded(image: pyvips.Image, preset: ImagePreset, keep: str = "none") -> bytes:
+    """The bytes of a rendition; ``keep`` names the metadata that stays."""
+    if preset.format == "jpeg":
+        content: bytes = image.jpegsave_buffer(Q=preset.quality, optimize_coding=True, keep=keep)
+    else:
+        content = image.webpsave_buffer(Q=preset.quality, effort=preset.effort, keep=keep)
+    return content
+
+
+def _saying_only(image: pyvips.Image, credit: Credit) -> pyvips.Image:
+    image = image.copy()
+    for name in image.get_fields():
+        if name.startswith(_METADATA_PREFIXES):
+            image.remove(name)
+    image.set_type(pyvips.GValue.blob_type, "xmp-data", credit_xmp(credit))
+    for name, text in (("Artist", "; ".join(credit.creators)), ("Copyright", credit.rights)):
+        if text:
+            image.set_type(pyvips.GValue.gstr_type, f"exif-ifd0-{name}", text)
+    return image
+
+
+# -- facts -----------------------------------------------------------------------------------------------------------
+
+
+def _form(picture: Picture, medium: pyvips.Image) -> dict[str, Any]:
+    """Size and make of the original."""
+    header = picture.header
+    fields = set(header.get_fields())
+    delays = header.get("delay") if picture.frames > 1 and "delay" in fields else []
+    alpha = bool(header.hasalpha())
+    return {
+        "width": picture.width,
+        "height": picture.height,
+        "format": _FORMAT_NAMES[picture.content_type],
+        "mode": _mode(header, is_palette="palette" in fields),
+        "bands": header.bands,
+        "bits_per_sample": header.get("bits-per-sample") if "bits-per-sample" in fields else _BITS.get(header.format),
+        "has_alpha": alpha,
+        "transparent": alpha and medium.extract_band(medium.bands - 1).min() < _OPAQUE,
+        "orientation": picture.orientation,
+        "has_profile": _ICC in fields,
+        "frames": picture.frames,
+        "duration_seconds": sum(delays) / 1000 if delays else None,
+        "pages": header.get_n_pages() if picture.content_type == _TIFF else None,
+    }
+
+
+def _mode(header: pyvips.Image, *, is_palette: bool) -> str:
+    if is_palette:
+        return "palette"
+    name = "grey" if header.interpretation in _GREY else str(header.interpretation).rstrip("16")
+    return f"{name}+alpha" if header.hasalpha() else name
+
+
+def dominant_colour(image: pyvips.Image) -> str:
+    """The mean of the most frequent of 512 colours, as ``#rrggbb``."""
+    image = image.colourspace("srgb").extract_band(0, n=3)
+    counts = image.hist_find_ndim(bins=_COLOUR_BINS).write_to_memory()
+    cells = memoryview(counts).cast("I")
+    most = max(range(len(cells)), key=cells.__getitem__)
+    green, rest = divmod(most, _COLOUR_BINS * _COLOUR_BINS)
+    red, blue = divmod(rest, _COLOUR_BINS)
+    size = 256 // _COLOUR_BINS
+    inside = ((image / size).cast("uchar") == [red, green, blue]).bandand()
+    share = inside.avg() / 255
+    mean = [(image.extract_band(band) * (inside / 255)).avg() / share for band in range(3)]
+    return "#" + "".join(f"{min(255, round(value)):02x}" for value in mean)
+
+
+def perceptual_hash(image: pyvips.Image) -> str:
+    """The 64-bit difference hash (Krawetz, "Kind of Like That", 2013), in hex: like pictures differ in few bits."""
+    grey = image.colourspace("b-w").extract_band(0)
+    small = grey.resize(_HASH_COLUMNS / grey.width, vscale=_HASH_ROWS / grey.height).cast("uchar")
+    values = small.write_to_memory()
+    bits = 0
+    for row in range(0, len(values), _HASH_COLUMNS):
+        for left, right in zip(values[row : row + 8], values[row + 1 : row + 9], strict=True):
+            bits = bits << 1 | (left < right)
+    return f"{bits:016x}"
