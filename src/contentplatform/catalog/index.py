@@ -1,0 +1,308 @@
+"""How the local home finds records: positions, labels, the text index, and the SQL of a search.
+
+* A record's *position* is its place in the order of upload: microseconds since 1970, times 1 024, plus a free slot.
+  It is the rowid of the narrow row that filters look at, of the document beside it, and of the row in the text index.
+  So every index yields the newest upload first, without sorting, and one number is a cursor for all of them.
+* Tags and folders are *labels*: ``(label, position)`` rows to walk, and tokens in the text index to combine with words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from contentplatform.catalog.codec import decode_record
+from contentplatform.catalog.port import Record, SearchQuery
+from contentplatform.catalog.search import TEXT_KEY, TextQuery, folders_above, searchable_words
+from contentplatform.clock import timestamp
+from contentplatform.drivers.sqlite import Connection, Transaction
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SLOTS_PER_MICROSECOND: Final = 1_024
+_LAST_MICROSECOND: Final = 2**53 - 1
+_LAST_POSITION: Final = 2**63 - 1
+_LARGEST_INTEGER: Final = 2**63 - 1
+_SPILL: Final = 1_000_000 * _SLOTS_PER_MICROSECOND
+"""How far a position may lie behind its upload time: a second's worth of slots."""
+_FEW: Final = 1_000
+"""Up to so many candidates may be fetched and sorted instead of walked in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A record and its position."""
+
+    position: int
+    record: Record
+
+    @property
+    def searched(self) -> tuple[Any, ...]:
+        """What the row of the text index is made from; cheaper to compare than the words themselves."""
+        record = self.record
+        text = record.processing_metadata.get(TEXT_KEY)
+        return self.position, record.file_path, record.tags, record.title, record.description, text
+
+
+def find(view: Connection, file_id: str) -> Placed | None:
+    """The record of ``file_id`` as it is stored; None if there is none."""
+    row = view.row(
+        "SELECT position, document FROM catalog_records JOIN catalog_documents USING (position) WHERE file_id = ?",
+        (file_id,),
+    )
+    return None if row is None else Placed(row[0], decode_record(row[1]))
+
+
+# -- positions ---------------------------------------------------------------------------------------------
+
+
+def _first_position(moment: datetime) -> int:
+    """The first position of a moment; moments outside 1970 to 2255 count as the nearest one inside."""
+    microseconds = (moment - _EPOCH) // timedelta(microseconds=1)
+    return min(max(microseconds, 0), _LAST_MICROSECOND) * _SLOTS_PER_MICROSECOND
+
+
+def free_position(transaction: Transaction, upload_time: datetime) -> int:
+    """A position for an upload of this moment that neither a record nor a row of the text index has.
+
+    More than 1 024 uploads of one microsecond go on into the next ones: only a stopped clock does that.
+    """
+    first = _first_position(upload_time)
+    while True:
+        last = first + _SLOTS_PER_MICROSECOND - 1
+        used = transaction.value(
+            "SELECT max((SELECT ifnull(max(position), -1) FROM catalog_records WHERE position BETWEEN ?1 AND ?2),"
+            " (SELECT ifnull(max(position), -1) FROM catalog_search_rows WHERE position BETWEEN ?1 AND ?2))",
+            (first, last),
+        )
+        if used < last:
+            return int(used) + 1 if used >= first else first
+        first += _SLOTS_PER_MICROSECOND
+
+
+# -- labels ------------------------------------------------------------------------------------------------
+
+
+def change_labels(transaction: Transaction, old: Placed | None, new: Placed | None) -> None:
+    """Bring the labels from what a record was to what it is; None: it did not exist, or does no more."""
+    old_rows = set() if old is None else _label_rows(old)
+    new_rows = set() if new is None else _label_rows(new)
+    transaction.run_many(
+        "DELETE FROM catalog_labels WHERE label = ? AND deleted = ? AND position = ?", sorted(old_rows - new_rows)
+    )
+    transaction.run_many("INSERT INTO catalog_labels VALUES (?, ?, ?)", sorted(new_rows - old_rows))
+
+
+def _label_rows(placed: Placed) -> set[tuple[str, int, int]]:
+    deleted = int(placed.record.deleted_at is not None)
+    return {(label, deleted, placed.position) for label in _labels(placed.record)}
+
+
+def _labels(record: Record) -> list[str]:
+    folders = (_label("folder", folder) for folder in folders_above(record.file_path))
+    return [*folders, *(_label("tag", tag) for tag in dict.fromkeys(record.tags))]
+
+
+def _label(sort: str, name: str) -> str:
+    """A tag or folder as one token of bounded length; no word of a text ever looks like it."""
+    return "#" + hashlib.blake2b(f"{sort} {name}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+# -- searching -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One index from which the candidates of a query can be had."""
+
+    source: str
+    condition: str
+    parameters: tuple[Any, ...]
+    position: str = "r.position"
+
+
+def page_statement(
+    view: Connection, query: SearchQuery, text: TextQuery | None, before: int | None
+) -> tuple[str, list[Any]]:
+    """The SELECT for one page and its parameters, but for the limit at its end."""
+    way = _text_way(query, text) if text is not None else _best_way(view, query)
+    conditions, parameters = [way.condition], list(way.parameters)
+    for condition, values in _filters(query):
+        conditions.append(condition)
+        parameters += values
+    for condition, bound in _position_bounds(query, before):
+        conditions.append(f"{way.position} {condition}")
+        parameters.append(bound)
+    statement = (
+        "SELECT d.position, d.document"  # noqa: S608 - every part is a literal of this module; values are parameters
+        f" FROM (SELECT {way.position} AS position FROM {way.source} WHERE {' AND '.join(conditions)}"
+        f" ORDER BY {way.position} DESC LIMIT ?) AS p CROSS JOIN catalog_documents AS d ON d.position = p.position"
+    )
+    return statement, parameters
+
+
+def _text_way(query: SearchQuery, text: TextQuery) -> _Way:
+    tokens = [f'"{token}"' for token in (*text.exact, *_query_labels(query))]
+    if text.prefix is not None:
+        tokens.append(f'"{text.prefix}" *')
+    return _Way(
+        "catalog_search AS s CROSS JOIN catalog_records AS r ON r.position = s.rowid",
+        "s.catalog_search MATCH ?",
+        (" ".join(tokens),),
+        position="s.rowid",
+    )
+
+
+def _best_way(view: Connection, query: SearchQuery) -> _Way:
+    """The narrowest index for a query without words.
+
+    Counting to a thousand costs less than a wrong guess, which would walk the whole library past what it looks for.
+    """
+    ways = _ordered_ways(query)
+    if not ways:
+        ways.append(_Way("catalog_records AS r INDEXED BY catalog_by_upload", "r.deleted = ?", (int(query.deleted),)))
+    size_way = _size_way(query)
+    if len(ways) == 1 and size_way is None:
+        return ways[0]
+    counted = [(_count(view, way), number, way) for number, way in enumerate(ways)]
+    if size_way is not None and _count(view, size_way) < min(_FEW, min(counted)[0]):
+        return size_way
+    return min(counted)[2]
+
+
+def _ordered_ways(query: SearchQuery) -> list[_Way]:
+    deleted = int(query.deleted)
+    ways = [
+        _Way(
+            "catalog_labels AS l CROSS JOIN catalog_records AS r ON r.position = l.position",
+            "l.label = ? AND l.deleted = ?",
+            (label, deleted),
+            position="l.position",
+        )
+        for label in _query_labels(query)
+    ]
+    if query.file_hash is not None:
+        ways.append(_Way("catalog_records AS r INDEXED BY catalog_by_hash", "r.file_hash = ?", (query.file_hash,)))
+    if query.status is not None:
+        ways.append(
+            _Way(
+                "catalog_records AS r INDEXED BY catalog_by_status",
+                "r.deleted = ? AND r.status = ?",
+                (deleted, query.status.value),
+            )
+        )
+    if query.kind is not None:
+        ways.append(
+            _Way(
+                "catalog_records AS r INDEXED BY catalog_by_kind",
+                "r.deleted = ? AND r.kind = ?",
+                (deleted, query.kind.value),
+            )
+        )
+    return ways
+
+
+def _size_way(query: SearchQuery) -> _Way | None:
+    if query.size_from_bytes is None and query.size_to_bytes is None:
+        return None
+    return _Way(
+        "catalog_records AS r INDEXED BY catalog_by_size",
+        "r.deleted = ? AND r.size_bytes BETWEEN ? AND ?",
+        (int(query.deleted), *_size_range(query)),
+    )
+
+
+def _count(view: Connection, way: _Way) -> int:
+    """How many candidates ``way`` has, up to a thousand."""
+    return int(
+        view.value(
+            f"SELECT count(*) FROM (SELECT 1 FROM {way.source} WHERE {way.condition} LIMIT ?)",  # noqa: S608 - generated
+            (*way.parameters, _FEW),
+        )
+    )
+
+
+def _filters(query: SearchQuery) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Every condition but the text, on the row itself: whatever index led there, these see all that is committed."""
+    yield "r.deleted = ?", (int(query.deleted),)
+    if query.kind is not None:
+        yield "r.kind = ?", (query.kind.value,)
+    if query.status is not None:
+        yield "r.status = ?", (query.status.value,)
+    if query.file_hash is not None:
+        yield "r.file_hash = ?", (query.file_hash,)
+    if query.size_from_bytes is not None or query.size_to_bytes is not None:
+        yield "r.size_bytes BETWEEN ? AND ?", _size_range(query)
+    if query.uploaded_from is not None:
+        yield "r.upload_time >= ?", (timestamp(query.uploaded_from),)
+    if query.uploaded_before is not None:
+        yield "r.upload_time < ?", (timestamp(query.uploaded_before),)
+    for label in _query_labels(query):
+        yield (
+            "EXISTS (SELECT 1 FROM catalog_labels WHERE label = ? AND deleted = ? AND position = r.position)",
+            (label, int(query.deleted)),
+        )
+
+
+def _position_bounds(query: SearchQuery, before: int | None) -> Iterator[tuple[str, int]]:
+    """Where in the order of upload to look: what the dates allow, give or take a second, and the cursor."""
+    if query.uploaded_from is not None:
+        yield ">= ?", _first_position(query.uploaded_from)
+    upper = [] if before is None else [before]
+    if query.uploaded_before is not None:
+        upper.append(min(_first_position(query.uploaded_before) + _SPILL, _LAST_POSITION))
+    if upper:
+        yield "< ?", min(upper)
+
+
+def _query_labels(query: SearchQuery) -> list[str]:
+    labels = [] if query.tag is None else [_label("tag", query.tag)]
+    return [*labels, _label("folder", query.folder)] if query.folder else labels
+
+
+def _size_range(query: SearchQuery) -> tuple[int, int]:
+    """Both ends, brought into what an SQLite integer can hold."""
+    largest = _LARGEST_INTEGER if query.size_to_bytes is None else query.size_to_bytes
+    return min(max(query.size_from_bytes or 0, 0), _LARGEST_INTEGER), min(max(largest, -1), _LARGEST_INTEGER)
+
+
+# -- the text index ------------------------------------------------------------------------------------------
+
+
+INDEX_GAPS: Final = """
+    SELECT file_id FROM (
+        SELECT r.file_id FROM catalog_records AS r LEFT JOIN catalog_search_rows AS i USING (file_id)
+        WHERE i.position IS NOT r.position
+        UNION
+        SELECT i.file_id FROM catalog_search_rows AS i LEFT JOIN catalog_records AS r USING (file_id)
+        WHERE r.file_id IS NULL OR NOT EXISTS (SELECT 1 FROM catalog_search AS s WHERE s.rowid = i.position)
+    )
+    WHERE file_id NOT IN (SELECT file_id FROM catalog_search_outbox) ORDER BY file_id
+"""
+
+
+def index_batch(transaction: Transaction, limit: int) -> int:
+    """Index the records that have waited longest, at most ``limit``; returns how many that were."""
+    waiting = transaction.rows(
+        "SELECT sequence, file_id FROM catalog_search_outbox ORDER BY sequence LIMIT ?", (limit,)
+    )
+    for _, file_id in waiting:
+        _index(transaction, file_id)
+    if waiting:
+        transaction.run("DELETE FROM catalog_search_outbox WHERE sequence <= ?", (waiting[-1][0],))
+    return len(waiting)
+
+
+def _index(transaction: Transaction, file_id: str) -> None:
+    """Make the text index say of one file what its record says now."""
+    indexed = transaction.value("SELECT position FROM catalog_search_rows WHERE file_id = ?", (file_id,))
+    if indexed is not None:
+        transaction.run("DELETE FROM catalog_search WHERE rowid = ?", (indexed,))
+        transaction.run("DELETE FROM catalog_search_rows WHERE file_id = ?", (file_id,))
+    known = find(transaction, file_id)
+    if known is not None:
+        tokens = " ".join((*searchable_words(known.record), *_labels(known.record)))
+        transaction.run("INSERT INTO catalog_search (rowid, words) VALUES (?, ?)", (known.position, tokens))
+        transaction.run("INSERT INTO catalog_search_rows VALUES (?, ?)", (file_id, known.position))
