@@ -32,6 +32,10 @@ class StorageSettings:
     """``[storage]``: where bytes are kept."""
 
     bucket_suffix: str = _setting("local", "Ends every bucket's name: content-platform-<role>-<suffix>")
+    class_folders: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata={"help": "Folders, on other disks perhaps, for single storage classes; a table of its own"},
+    )
     gc_grace_seconds: float = _setting(
         86_400.0, "How long bytes that nothing refers to are kept before they are freed", minimum=0
     )
@@ -75,10 +79,10 @@ class ProcessingSettings:
     max_image_pixels: int = _setting(300_000_000, "Pixels of one frame", minimum=1)
     max_image_frames: int = _setting(1_000, "Frames of an animation that is kept animated", minimum=1)
     max_animation_pixels: int = _setting(500_000_000, "Pixels of all frames together, to be kept animated", minimum=1)
-    job_memory_bytes: int = _setting(2 * _GIB, "Resident memory of one job", minimum=64 * _MIB)
-    job_cpu_seconds: int = _setting(300, "Processor time of one job", minimum=1)
-    job_wall_seconds: float = _setting(300.0, "Wall-clock time of one job", minimum=0.1)
-    job_file_bytes: int = _setting(4 * _GIB, "Size of one file that a job may write", minimum=_MIB)
+    job_memory_bytes: int = _setting(1 * _GIB, "Resident memory of one job", minimum=64 * _MIB)
+    job_cpu_seconds: int = _setting(120, "Processor time of one job", minimum=1)
+    job_wall_seconds: float = _setting(120.0, "Wall-clock time of one job", minimum=0.1)
+    job_file_bytes: int = _setting(1 * _GIB, "Size of one file that a job may write", minimum=_MIB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,10 @@ def _read_table(table: str, kind: type[Any], given: Any, variables: Mapping[str,
 
 
 def _parse(raw: Any, wanted: Any, metadata: Mapping[str, Any] | types.MappingProxyType[Any, Any]) -> Any:
+    if typing.get_origin(wanted) is not None:
+        if not isinstance(raw, dict) or not all(isinstance(value, str) for value in raw.values()):
+            raise ValueError("must be a table of texts, in the settings file")
+        return dict(raw)
     if wanted is str:
         if not isinstance(raw, str):
             raise ValueError("must be text")

@@ -48,7 +48,10 @@ class LocalEventSource(EventSource):
             try:
                 self._database.write(partial(_consume, event=event, handle=handle))
             except PlatformError as error:
-                self._note_failure(event, error)
+                self._note_failure(event, error.public)
+            except Exception:  # the outer edge of one event: a fault of ours must not hold up the others
+                _logger.exception("unexpected error while handling an event")
+                self._note_failure(event, "an unexpected error; the log has it")
         return len(events)
 
     def waiting(self) -> int:
@@ -87,7 +90,7 @@ class LocalEventSource(EventSource):
             )
         return [_event(row) for row in rows]
 
-    def _note_failure(self, event: ObjectEvent, error: PlatformError) -> None:
+    def _note_failure(self, event: ObjectEvent, reason: str) -> None:
         def note(transaction: Transaction) -> int:
             attempts = 1 + int(
                 transaction.value("SELECT attempts FROM event_failures WHERE event_id = ?", (int(event.event_id),)) or 0
@@ -102,16 +105,14 @@ class LocalEventSource(EventSource):
                     attempts,
                     self._clock.monotonic_seconds() + delay,
                     self._clock.boot_id(),
-                    error.public,
+                    reason,
                 ),
             )
             return attempts
 
         attempts = self._database.write(note)
         level = logging.ERROR if attempts >= ATTEMPTS_BEFORE_DEAD else logging.WARNING
-        log.event(
-            _logger, level, "event not handled", **{log.KEY: event.key, log.REASON: str(error), "attempts": attempts}
-        )
+        log.event(_logger, level, "event not handled", **{log.KEY: event.key, log.REASON: reason, "attempts": attempts})
 
 
 def _consume(transaction: Transaction, event: ObjectEvent, handle: Callable[[ObjectEvent], None]) -> None:

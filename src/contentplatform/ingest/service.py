@@ -77,8 +77,10 @@ class IngestService:
         return self._together(lambda: self._start(entry, key, lane)).execution
 
     def reconcile(self) -> Reconciled:
-        """Find what no event told: keys whose record lags behind the store, records whose object is gone, versions
-        that wait for an execution which ended or never began.
+        """Find what no event told.
+
+        Keys whose record lags behind the store, records whose object is gone, and versions that wait for an execution
+        which ended or never began.
         """
         seen = mended = 0
         for key, version_id in self._current_objects():
@@ -145,9 +147,7 @@ class IngestService:
         if version.size_bytes == 0:
             return sniff(b"", 0)
         window = ByteRange(0, HEAD_SIZE_BYTES - 1)
-        with self._store.open(
-            version.bucket, version.key, version_id=version.version_id, byte_range=window
-        ) as reader:
+        with self._store.open(version.bucket, version.key, version_id=version.version_id, byte_range=window) as reader:
             return sniff(reader.read(), version.size_bytes)
 
     def _copy_raw(self, version: ObjectVersion) -> None:
@@ -222,7 +222,7 @@ class IngestService:
         return entry
 
     def _free_name(self, entry: LedgerEntry, wanted_recipe: str) -> str:
-        """The name of the next execution of this version: the plain one, then ``-r1``, ``-r2``, …"""
+        """The name of the next execution of this version: the plain one, then ``-r1``, ``-r2`` and so on."""
         retry = 0
         while True:
             name = execution_name(entry.file_id, entry.version_id, wanted_recipe, retry)

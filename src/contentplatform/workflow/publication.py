@@ -42,7 +42,7 @@ class Publication:
         return f"versions/{entry.file_id}/{entry.version_id}/{entry.recipe or 'none'}/{name}.{extension}"
 
     def project(self, record: Record, entry: LedgerEntry) -> Record:
-        """``record`` showing ``entry``'s version. What a person edited stays; the rest is what the file brings along."""
+        """``record`` showing ``entry``'s version; what a person edited stays, the rest is what the file brings along."""
         brought = {name: entry.descriptive.get(name) for name in _DESCRIPTIVE_FIELDS}
         kept = {name: value for name, value in brought.items() if name not in record.edited_fields}
         tags = record.tags if "tags" in record.edited_fields else tuple(entry.descriptive.get("tags", ()))
@@ -70,8 +70,9 @@ class Publication:
         )
 
     def follow(self, entry: LedgerEntry) -> None:
-        """Bring record, public keys and sidecar up to date after ``entry`` changed. Does nothing to the record where
-        another version is current by now, or the file was deleted.
+        """Bring record, public keys and sidecar up to date after ``entry`` changed.
+
+        Does nothing where another version is current by now, or the file was moved.
 
         Raises:
             Conflict: somebody else wrote the record meanwhile; call again.

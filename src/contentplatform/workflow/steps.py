@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 from contentplatform.catalog.port import Catalog, LedgerEntry, Rendition
 from contentplatform.clock import Clock, timestamp
 from contentplatform.drivers.crashpoint import crashpoint
-from contentplatform.errors import ErrorCode, NotFound, PlatformError, ProcessingFailed
+from contentplatform.errors import ErrorCode, NotFound, ProcessingFailed
 from contentplatform.media import MediaKind, ProcessingStatus, rendition_key
 from contentplatform.processing.port import MediaProcessor, Rendered, RenderedFile
 from contentplatform.processing.presets import RENDITION_FOLDERS, recipe
@@ -29,6 +30,19 @@ from contentplatform.workflow.publication import Publication
 
 Step = Callable[[Mapping[str, Any]], dict[str, Any]]
 
+_NOT_BUILT: Final = (
+    "content-video-processor",
+    "check-mediaconvert-status",
+    "content-video-finisher",
+    "content-audio-processor",
+    "content-document-processor",
+)
+_CODES_OF_CLASSES: Final = {
+    "NoSpace": ErrorCode.NO_SPACE,
+    "JobInterrupted": ErrorCode.CRASH,
+    "States.Timeout": ErrorCode.TIMEOUT,
+}
+"""What it is called in the catalog when an error that is worth retrying outlived all its retries."""
 _INLINE_METADATA_LIMIT_BYTES: Final = 48_000
 """Facts longer than this go into an object beside the record: Step Functions carries at most 256 KB between states."""
 
@@ -62,6 +76,7 @@ class Steps:
             "update-metadata": self.update_metadata,
             "record-failure": self.record_failure,
             "cloudfront-invalidation": self.invalidate,
+            **dict.fromkeys(_NOT_BUILT, self.refuse),
         }
 
     # -- processing ------------------------------------------------------------------------------------------
@@ -139,6 +154,14 @@ class Steps:
         """Purge what the edge may have cached. There is no edge in this home yet, so there is nothing to purge."""
         return {"status": "not needed", "reason": "no delivery edge caches renditions", "key": data["key"]}
 
+    def refuse(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Fail what was routed to a processor that does not exist; ingest routes nothing here."""
+        raise ProcessingFailed(
+            f"processing {data['key']}",
+            f"this version of the platform has no processor for {data['route']} files",
+            code=ErrorCode.UNSUPPORTED,
+        )
+
     # -- parts -----------------------------------------------------------------------------------------------
 
     def _begin(self, data: Mapping[str, Any]) -> LedgerEntry:
@@ -201,9 +224,7 @@ class Steps:
                 stored = self._store.head(BucketRole.PROCESSED, rendition.stored_key)
                 self._store.copy(stored, BucketRole.PROCESSED, copy.stored_key)
             renditions.append(_as_json(copy))
-        return _result(
-            renditions, dict(twin.processing_metadata), dict(twin.descriptive), reused_from=twin.version_id
-        )
+        return _result(renditions, dict(twin.processing_metadata), dict(twin.descriptive), reused_from=twin.version_id)
 
     def _keep(self, entry: LedgerEntry, key: str, file: RenderedFile) -> dict[str, Any]:
         """Store one rendition under the version's own key, unless those very bytes are there already."""
@@ -235,10 +256,7 @@ class Steps:
         if len(body) <= _INLINE_METADATA_LIMIT_BYTES:
             return facts
         path = self._publication.stored_key(entry, "metadata", "json")
-        with tempfile.SpooledTemporaryFile(max_size=1 << 24) as spool:
-            spool.write(body)
-            spool.seek(0)
-            self._store.put(BucketRole.PROCESSED, path, spool, PutOptions(content_type="application/json"))
+        self._store.put(BucketRole.PROCESSED, path, BytesIO(body), PutOptions(content_type="application/json"))
         short = {name: value for name, value in facts.items() if not isinstance(value, dict | list)}
         return {**short, "complete_metadata": path}
 
@@ -270,37 +288,28 @@ class Steps:
 def failure_of(data: Mapping[str, Any]) -> tuple[ErrorCode, str]:
     """Code and sentence of what went wrong, from the data of a failed execution.
 
-    ``refusal`` was decided at ingest; ``error`` is what Catch put there: ``Error`` is the class, ``Cause`` the JSON
-    that :func:`failure_cause` made (on aws inside Lambda's own envelope).
+    ``refusal`` was decided at ingest; ``error`` is what Catch put there: ``Error`` names the code or the class of the
+    error, ``Cause`` is its sentence (on aws inside Lambda's own envelope).
     """
     refusal = data.get("refusal")
     if refusal:
         return ErrorCode(refusal["error_code"]), str(refusal["error"])
     error = data.get("error") or {}
-    cause = _unwrapped(str(error.get("Cause", "")))
+    name = str(error.get("Error", ""))
+    sentence = _sentence(str(error.get("Cause", ""))) or "processing failed; the log tells why"
     try:
-        code = ErrorCode(cause.get("code", ""))
+        return ErrorCode(name), sentence
     except ValueError:
-        code = ErrorCode.INTERNAL
-    return code, str(cause.get("message") or "processing failed for a reason that the log tells")
+        return _CODES_OF_CLASSES.get(name, ErrorCode.INTERNAL), sentence
 
 
-def failure_cause(error: PlatformError) -> str:
-    """What an error says of itself between states: JSON with ``code`` and ``message``."""
-    code = error.code if isinstance(error, ProcessingFailed) else ErrorCode.INTERNAL
-    return json.dumps({"code": code.value, "message": error.public}, ensure_ascii=False)
-
-
-def _unwrapped(cause: str) -> dict[str, Any]:
+def _sentence(cause: str) -> str:
+    """The words in a Cause; Lambda wraps them as ``{"errorMessage": …, "errorType": …}``."""
     try:
-        document = json.loads(cause)
+        envelope = json.loads(cause)
     except ValueError:
-        return {"message": cause}
-    if not isinstance(document, dict):
-        return {"message": cause}
-    if "errorMessage" in document:  # Lambda's envelope around what the function raised
-        return _unwrapped(str(document["errorMessage"]))
-    return document
+        return cause
+    return str(envelope["errorMessage"]) if isinstance(envelope, dict) and "errorMessage" in envelope else cause
 
 
 def _result(

@@ -1,0 +1,270 @@
+"""The composition root: settings in, a running platform out. The only module that names adapters, and only lazily."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from contentplatform.catalog.port import Catalog
+from contentplatform.clock import Clock, IdSource, RandomIds, SystemClock
+from contentplatform.config import Settings
+from contentplatform.errors import ConfigurationInvalid
+from contentplatform.findings import Check
+from contentplatform.ingest.library import Library
+from contentplatform.ingest.port import EventSource
+from contentplatform.ingest.service import IngestService
+from contentplatform.media import MediaKind
+from contentplatform.processing.port import MediaProcessor
+from contentplatform.storage.port import ObjectStore, StorageClass
+from contentplatform.workflow.definition import STATE_MACHINE
+from contentplatform.workflow.port import WorkflowEngine
+from contentplatform.workflow.publication import Publication
+from contentplatform.workflow.steps import Step, Steps
+
+if TYPE_CHECKING:
+    from contentplatform.catalog.local import LocalCatalog
+    from contentplatform.drivers.doorbell import Doorbell
+    from contentplatform.drivers.sqlite import Database, Schema
+    from contentplatform.processing.local import LocalMediaProcessor
+    from contentplatform.storage.local import LocalObjectStore
+    from contentplatform.workflow.executor import LocalExecutor, TaskContext, TaskFunction
+    from contentplatform.workflow.local import LocalWorkflowEngine
+
+T = TypeVar("T")
+
+DATABASE_FILE_NAME: Final = "contentplatform.db"
+PROCESSED_KINDS: Final = frozenset({MediaKind.IMAGE})
+"""Kinds that have a processor of their own; the others are kept as they are, and say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """Everything that an entry point may call, by its port; the same for both homes."""
+
+    settings: Settings
+    clock: Clock
+    store: ObjectStore
+    catalog: Catalog
+    engine: WorkflowEngine
+    events: EventSource
+    ingest: IngestService
+    library: Library
+    steps: Steps
+    processor: MediaProcessor
+
+    def take_in(self, limit: int = 200) -> int:
+        """Handle events that wait, up to ``limit``; returns how many."""
+        return self.events.drain(lambda event: self.ingest.handle(event.key), limit=limit)
+
+
+class LocalHome:
+    """The platform on this machine, with what only this home has: a worker, checks, maintenance."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        database: Database,
+        store: LocalObjectStore,
+        catalog: LocalCatalog,
+        engine: LocalWorkflowEngine,
+        ids: IdSource,
+        doorbell: Doorbell,
+        processor: LocalMediaProcessor,
+    ) -> None:
+        self.platform = platform
+        self.database = database
+        self.store = store
+        self.catalog = catalog
+        self.engine = engine
+        self._ids = ids
+        self._doorbell = doorbell
+        self._processor = processor
+
+    def executor(self) -> LocalExecutor:
+        """A new executor for this process; nothing runs before it is started."""
+        from contentplatform.workflow.executor import ExecutorSettings, LocalExecutor  # noqa: PLC0415
+
+        given = self.platform.settings.workflow
+        processors = os.cpu_count() or 1
+        return LocalExecutor(
+            self.database,
+            STATE_MACHINE,
+            {name: _without_context(step) for name, step in self.platform.steps.tasks().items()},
+            self.platform.clock,
+            self._ids,
+            self._doorbell,
+            ExecutorSettings(
+                slots=given.max_concurrent or processors,
+                folder_slots=given.max_concurrent or processors,
+                lease_seconds=given.lease_seconds,
+                heartbeat_seconds=given.lease_seconds / 5,
+            ),
+        )
+
+    def workers(self) -> int:
+        """How many workers are alive in this data folder."""
+        return sum(worker.live for worker in self.engine.workers())
+
+    def take_in_all(self) -> None:
+        """Handle every event that is due now."""
+        while self.platform.take_in():
+            pass
+
+    def index_for_search(self) -> None:
+        """Bring the search index up to date with every acknowledged write."""
+        while self.catalog.index_pending():
+            pass
+
+    def finish(self) -> None:
+        """What a command owes before it ends: events handled, index and sidecar manifests written."""
+        self.take_in_all()
+        self.index_for_search()
+        self.store.flush_journal()
+
+    def gaps(self) -> tuple[str, ...]:
+        """What this machine's kernel can't do to fence jobs in, a sentence each; starts the sandbox to find out."""
+        return self._processor.confinement().gaps()
+
+    def checks(self) -> tuple[Check, ...]:
+        """Every check of ``fsck``."""
+        from contentplatform.catalog.fsck import catalog_checks  # noqa: PLC0415
+        from contentplatform.storage.fsck import storage_checks  # noqa: PLC0415
+        from contentplatform.workflow.fsck import workflow_checks  # noqa: PLC0415
+
+        return (
+            *storage_checks(self.store),
+            *workflow_checks(self.engine),
+            *catalog_checks(self.catalog, self.store),
+        )
+
+    def close(self) -> None:
+        """End every child and let go of the data folder. Idempotent."""
+        self.platform.processor.close()
+        self.database.close()
+
+
+def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource | None = None) -> LocalHome:
+    """Open, or first make, the data folder that the settings name.
+
+    Raises:
+        ConfigurationInvalid: this machine, or what lies in the folder, doesn't allow a safe start.
+        Corrupt: the database is damaged.
+    """
+    from contentplatform.catalog.local import LocalCatalog  # noqa: PLC0415 - a lambda must not load the local home
+    from contentplatform.drivers.doorbell import Doorbell  # noqa: PLC0415
+    from contentplatform.ingest.local import LocalEventSource  # noqa: PLC0415
+    from contentplatform.storage.local import LocalObjectStore  # noqa: PLC0415
+    from contentplatform.workflow.local import LocalWorkflowEngine  # noqa: PLC0415
+
+    clock = clock or SystemClock()
+    ids = ids or RandomIds()
+    folder = _data_folder(settings.data_folder)
+    database = open_database(folder, ids)
+    try:
+        store = LocalObjectStore(
+            database,
+            folder,
+            clock,
+            ids,
+            gc_grace_seconds=settings.storage.gc_grace_seconds,
+            class_folders=_class_folders(settings.storage.class_folders),
+        )
+        catalog = LocalCatalog(database, clock)
+        doorbell = Doorbell(folder / "run")
+        engine = LocalWorkflowEngine(database, STATE_MACHINE, clock, doorbell)
+        events = LocalEventSource(database, clock)
+        processor = _processor(settings)
+        publication = Publication(store, catalog)
+
+        def together(work: Callable[[], T]) -> T:
+            return database.write(lambda _transaction: work())
+
+        ingest = IngestService(store, catalog, engine, publication, clock, together, PROCESSED_KINDS)
+        platform = Platform(
+            settings=settings,
+            clock=clock,
+            store=store,
+            catalog=catalog,
+            engine=engine,
+            events=events,
+            ingest=ingest,
+            library=Library(store, catalog, engine, ingest, publication, clock, together),
+            steps=Steps(store, catalog, publication, processor, clock, folder / "scratch", together),
+            processor=processor,
+        )
+    except BaseException:
+        database.close()
+        raise
+    return LocalHome(platform, database, store, catalog, engine, ids, doorbell, processor)
+
+
+def open_database(folder: Path, ids: IdSource) -> Database:
+    """Open the database of a data folder with every room's tables."""
+    from contentplatform.drivers.sqlite import Database  # noqa: PLC0415
+
+    return Database(folder / DATABASE_FILE_NAME, local_schemas(), new_uuid=ids.new_id())
+
+
+def local_schemas() -> tuple[Schema, ...]:
+    """Every room's tables, in the order in which they are made."""
+    from contentplatform.catalog import local as catalog  # noqa: PLC0415
+    from contentplatform.ingest import local as ingest  # noqa: PLC0415
+    from contentplatform.storage import local as storage  # noqa: PLC0415
+    from contentplatform.workflow import local as workflow  # noqa: PLC0415
+
+    return (storage.SCHEMA, ingest.SCHEMA, catalog.SCHEMA, workflow.SCHEMA)
+
+
+def _without_context(step: Step) -> TaskFunction:
+    """A step as the executor calls it; ours need nothing of the attempt, as every write of theirs is conditional."""
+
+    def run(data: Mapping[str, Any], _context: TaskContext) -> Mapping[str, Any]:
+        return step(data)
+
+    return run
+
+
+def _processor(settings: Settings) -> LocalMediaProcessor:
+    from contentplatform.drivers.confinement import JobLimits  # noqa: PLC0415
+    from contentplatform.processing.local import LocalMediaProcessor  # noqa: PLC0415
+    from contentplatform.processing.presets import ImageLimits  # noqa: PLC0415
+
+    given = settings.processing
+    return LocalMediaProcessor(
+        image_limits=ImageLimits(
+            pixels=given.max_image_pixels,
+            animation_frames=given.max_image_frames,
+            animation_pixels=given.max_animation_pixels,
+        ),
+        job_limits=JobLimits(
+            wall_seconds=given.job_wall_seconds,
+            cpu_seconds=given.job_cpu_seconds,
+            resident_bytes=given.job_memory_bytes,
+            file_bytes=given.job_file_bytes,
+        ),
+    )
+
+
+def _class_folders(given: Mapping[str, str]) -> dict[StorageClass, Path]:
+    folders = {}
+    for name, folder in given.items():
+        try:
+            folders[StorageClass(name)] = Path(folder)
+        except ValueError:
+            raise ConfigurationInvalid(
+                "reading the settings", f"storage.class_folders: {name} is no storage class"
+            ) from None
+    return folders
+
+
+def _data_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationInvalid(
+            f"opening {folder}", f"the folder can't be made ({error.strerror})", hint="Choose another with --data"
+        ) from error
+    return folder

@@ -1,0 +1,215 @@
+"""How ``add`` works: what becomes which key, streaming it in, and waiting until it is processed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from click._termui_impl import ProgressBar
+from click.termui import progressbar
+
+from contentplatform.catalog.codec import to_public
+from contentplatform.catalog.port import Record
+from contentplatform.cli.output import Output, shown, size
+from contentplatform.cli.session import Hands, Session, hands
+from contentplatform.errors import NotFound, PlatformError
+from contentplatform.media import ProcessingStatus
+
+_PARALLEL_UPLOADS: Final = 4
+_CHUNK_BYTES: Final = 1 << 20
+_ENDED: Final = frozenset({ProcessingStatus.COMPLETED, ProcessingStatus.FAILED, ProcessingStatus.SUPERSEDED})
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """One file and the key it is to have."""
+
+    path: Path
+    key: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddRequest:
+    """What is to be added, and how."""
+
+    files: Sequence[PlannedFile]
+    wait: bool
+
+
+@dataclass(slots=True)
+class AddOutcome:
+    """What became of it."""
+
+    items: list[dict[str, Any]] = field(default_factory=list)
+    added: int = 0
+    skipped: int = 0
+    troubled: int = 0
+    """Files that could not be read or stored, or whose processing failed."""
+
+
+def plan(paths: Sequence[Path], prefix: str) -> list[PlannedFile]:
+    """Every regular file of ``paths`` with its key, ordered by key within each argument.
+
+    Raises:
+        click.UsageError: two files would get one key, or a path is neither file nor folder.
+    """
+    folder = prefix.strip("/") + "/" if prefix.strip("/") else ""
+    planned: dict[str, PlannedFile] = {}
+    for argument in paths:
+        for path, relative in _files_of(argument):
+            key = folder + relative
+            if key in planned:
+                raise click.UsageError(
+                    f"Both {planned[key].path} and {path} would be {key!r}."
+                    " Try: add the folder that holds them, or one at a time with --prefix"
+                )
+            planned[key] = PlannedFile(path, key, path.stat().st_size)
+    return list(planned.values())
+
+
+def add_files(session: Session, request: AddRequest) -> AddOutcome:
+    """Store the files, then wait until they are processed, working here where no worker runs."""
+    outcome = AddOutcome()
+    with hands(session) as helping:
+        if request.wait:
+            helping.see_to_it()
+        stored = _store(session, request, outcome)
+        session.home.take_in_all()
+        if request.wait:
+            _wait(session, stored, helping)
+            for file in request.files:
+                if file.key in stored:
+                    _report(session, file.key, stored[file.key], outcome)
+        else:
+            _tell_what_waits(session, stored, outcome)
+    session.home.finish()
+    return outcome
+
+
+def _store(session: Session, request: AddRequest, outcome: AddOutcome) -> dict[str, str]:
+    """Stream every file in; returns keys and the versions they now have."""
+    stored: dict[str, str] = {}
+    progress = _bar(session.output, "Storing", sum(file.size_bytes for file in request.files))
+    with progress, ThreadPoolExecutor(_PARALLEL_UPLOADS, thread_name_prefix="add") as pool:
+        futures = {pool.submit(_store_one, session, file): file for file in request.files}
+        for future in as_completed(futures):
+            file = futures[future]
+            progress.update(file.size_bytes)
+            try:
+                version_id, is_new = future.result()
+            except (PlatformError, OSError) as error:
+                _note_trouble(session.output, outcome, file, error)
+                continue
+            stored[file.key] = version_id
+            outcome.added += is_new
+            outcome.skipped += not is_new
+            if not is_new:
+                session.output.talk(f"{shown(file.key)}  is there already, skipped")
+    return stored
+
+
+def _store_one(session: Session, file: PlannedFile) -> tuple[str, bool]:
+    """Store one file unless its key's current version has that content; the version id, and whether it is new."""
+    library = session.platform.library
+    with file.path.open("rb") as body:
+        try:
+            current = library.current(file.key)
+        except NotFound:
+            current = None
+        if current is not None and current.size_bytes == file.size_bytes:
+            digest = hashlib.sha256()
+            while chunk := body.read(_CHUNK_BYTES):
+                digest.update(chunk)
+            if digest.hexdigest() == current.sha256:
+                return current.version_id, False
+            body.seek(0)
+        return library.add(file.key, body).version_id, True
+
+
+def _wait(session: Session, stored: dict[str, str], helping: Hands) -> None:
+    """Wait until each version has ended."""
+    waiting = dict(stored)
+    with _bar(session.output, "Processing", len(waiting)) as progress:
+        while waiting:
+            ended = [key for key, version_id in waiting.items() if _has_ended(session, key, version_id)]
+            for key in ended:
+                del waiting[key]
+            progress.update(len(ended))
+            if not ended:
+                helping.pause()
+
+
+def _bar(output: Output, label: str, length: int) -> ProgressBar[int]:
+    """A progress bar on a terminal; nothing elsewhere."""
+    return progressbar(length=length, label=label, file=sys.stderr, hidden=not output.is_terminal)
+
+
+def _has_ended(session: Session, key: str, version_id: str) -> bool:
+    try:
+        return session.platform.library.entry(key, version_id).status in _ENDED
+    except NotFound:
+        return False
+
+
+def _report(session: Session, key: str, version_id: str, outcome: AddOutcome) -> None:
+    record = session.platform.library.record(key)
+    item = to_public(record)
+    outcome.items.append(item)
+    if record.version_id != version_id:
+        session.output.line(f"{shown(key)}  was replaced or removed meanwhile")
+        return
+    if record.status is ProcessingStatus.FAILED:
+        outcome.troubled += 1
+        session.output.line(f"{shown(key)}  failed: {shown(record.error or '')} (the original is kept)")
+        return
+    session.output.line(f"{shown(key)}  {record.status.value}  {_what_it_is(record)}")
+
+
+def _what_it_is(record: Record) -> str:
+    names = ", ".join(rendition.name for rendition in record.renditions)
+    parts = [record.content_type, size(record.size_bytes), names, shown(record.note or "")]
+    return "  ".join(part for part in parts if part)
+
+
+def _tell_what_waits(session: Session, stored: dict[str, str], outcome: AddOutcome) -> None:
+    waiting = 0
+    for key in stored:
+        record = session.platform.library.record(key)
+        outcome.items.append(to_public(record))
+        waiting += record.status not in _ENDED
+        session.output.line(f"{shown(key)}  stored  {record.status.value}")
+    if waiting:
+        workers = session.home.workers()
+        who = f"{workers} running worker(s)" if workers else "a worker; none runs: start `contentplatform worker`"
+        session.output.talk(f"{waiting} wait to be processed by {who}.")
+
+
+def _note_trouble(output: Output, outcome: AddOutcome, file: PlannedFile, error: PlatformError | OSError) -> None:
+    outcome.troubled += 1
+    reason = error.public if isinstance(error, PlatformError) else (error.strerror or str(error))
+    outcome.items.append({"file_path": file.key, "processing_status": "not stored", "processing_error": reason})
+    output.line(f"{shown(file.key)}  not stored: {shown(reason)}")
+
+
+def _files_of(argument: Path) -> Iterator[tuple[Path, str]]:
+    """The regular files of one argument with their relative keys; links inside folders are not followed."""
+    if argument.is_file():
+        yield argument, argument.resolve().name if argument.name in {"", ".", ".."} else argument.name
+        return
+    if not argument.is_dir():
+        raise click.UsageError(f"{argument} is neither a file nor a folder.")
+    for folder, subfolders, names in os.walk(argument):
+        subfolders.sort()
+        for name in sorted(names):
+            path = Path(folder, name)
+            if stat.S_ISREG(path.lstat().st_mode):
+                yield path, path.relative_to(argument).as_posix()

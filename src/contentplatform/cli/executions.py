@@ -1,0 +1,154 @@
+"""``executions list | show | retry | cancel``: what the workflow does, did, and why it waits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from contentplatform.cli.output import EXIT_OK, shown
+from contentplatform.cli.session import Session, pass_session
+from contentplatform.clock import timestamp
+from contentplatform.workflow.port import Execution, ExecutionStatus, HistoryEvent
+
+
+@click.group()
+def executions() -> None:
+    """See what the workflow does, did, and why it waits."""
+
+
+@executions.command("list")
+@click.option(
+    "--status", type=click.Choice([status.value for status in ExecutionStatus]), help="Only those of this status."
+)
+@click.option("--key", metavar="KEY", help="Only those of this file.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most this many [default: all].")
+@pass_session
+def list_(session: Session, status: str | None, key: str | None, limit: int | None) -> int:
+    """List executions, the newest first."""
+    wanted = ExecutionStatus(status) if status else None
+    found: list[Execution] = []
+    for file_id in _file_ids(session, key):
+        cursor: str | None = None
+        while limit is None or len(found) < limit:
+            page = session.platform.engine.list(status=wanted, file_id=file_id, cursor=cursor)
+            found.extend(page.executions)
+            cursor = page.cursor
+            if cursor is None:
+                break
+    found = found[:limit]
+    session.output.document({"items": [summary(execution) for execution in found], "next": None})
+    session.output.table(
+        ("EXECUTION", "STATUS", "STATE", "KEY", "WHY"),
+        (
+            (
+                execution.name,
+                execution.status.value,
+                execution.state,
+                shown(str(execution.input.get("key", ""))),
+                shown(execution.pending_reason or execution.cause or ""),
+            )
+            for execution in found
+        ),
+    )
+    return EXIT_OK
+
+
+@executions.command()
+@click.argument("name")
+@pass_session
+def show(session: Session, name: str) -> int:
+    """Show one execution with its history: input and output of each state."""
+    execution = session.platform.engine.get(name)
+    history = session.platform.engine.history(name)
+    session.output.document({**summary(execution), "history": [_event(event) for event in history]})
+    if not session.output.as_json:
+        for label, value in summary(execution).items():
+            if value is not None and label not in {"input", "output"}:
+                session.output.line(f"{label:15} {shown(str(value))}")
+        session.output.line("")
+        session.output.table(
+            ("#", "AT", "STATE", "EVENT", "TRY", "WHY"),
+            (
+                (
+                    str(event.sequence),
+                    timestamp(event.at),
+                    event.state,
+                    event.event,
+                    str(event.attempt),
+                    shown(event.cause or ""),
+                )
+                for event in history
+            ),
+        )
+    return EXIT_OK
+
+
+@executions.command()
+@click.argument("name", required=False)
+@click.option("--failed", "all_failed", is_flag=True, help="Every file whose current version failed.")
+@click.option("--outdated", is_flag=True, help="Every file whose renditions were made by an older recipe.")
+@pass_session
+def retry(session: Session, name: str | None, *, all_failed: bool, outdated: bool) -> int:
+    """Try again: one execution by name, everything that failed, or what an older recipe left."""
+    library = session.platform.library
+    if sum((name is not None, all_failed, outdated)) != 1:
+        raise click.UsageError("Say which: a NAME, --failed or --outdated. Try: contentplatform executions list")
+    if name is not None:
+        started = [library.retry(name)]
+    else:
+        keys = library.failed() if all_failed else library.outdated()
+        started = [library.reprocess(key) for key in list(keys)]
+    session.output.document({"started": started})
+    for execution in started:
+        session.output.line(f"started {execution}")
+    session.output.talk(f"{len(started)} started; `contentplatform worker` or the next `add` works on them")
+    return EXIT_OK
+
+
+@executions.command()
+@click.argument("name")
+@click.option("--reason", default="cancelled on the command line", show_default=True)
+@pass_session
+def cancel(session: Session, name: str, reason: str) -> int:
+    """Stop an execution; what has ended stays as it ended."""
+    execution = session.platform.library.cancel(name, reason)
+    session.output.document(summary(execution))
+    session.output.line(f"{execution.name}: {execution.status.value}")
+    return EXIT_OK
+
+
+def summary(execution: Execution) -> dict[str, Any]:
+    """An execution as JSON."""
+    return {
+        "name": execution.name,
+        "status": execution.status.value,
+        "state": execution.state,
+        "lane": execution.lane.name.lower(),
+        "file_id": execution.file_id,
+        "version_id": execution.version_id,
+        "created_at": timestamp(execution.created_at),
+        "started_at": timestamp(execution.started_at) if execution.started_at else None,
+        "ended_at": timestamp(execution.ended_at) if execution.ended_at else None,
+        "pending_reason": execution.pending_reason,
+        "error": execution.error,
+        "cause": execution.cause,
+        "input": dict(execution.input),
+        "output": dict(execution.output) if execution.output is not None else None,
+    }
+
+
+def _event(event: HistoryEvent) -> dict[str, Any]:
+    return {**asdict(event), "at": timestamp(event.at)}
+
+
+def _file_ids(session: Session, key: str | None) -> list[str | None]:
+    """The identifiers a file has had; just None for no filter."""
+    if key is None:
+        return [None]
+    record = session.platform.library.record(key)
+    return [record.file_id, *reversed(record.moved_from)]
+
+
+COMMANDS = (executions,)

@@ -1,0 +1,82 @@
+"""The command ``contentplatform``: options that every command shares, and what becomes of errors."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from contentplatform import __version__, config, log
+from contentplatform.cli import executions, files, operate
+from contentplatform.cli.output import EXIT_INTERRUPTED, EXIT_USAGE, Output
+from contentplatform.cli.session import Session
+from contentplatform.errors import PlatformError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--data",
+    "data_folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where everything is kept [default: $CONTENTPLATFORM_DATA, else ~/.local/share/contentplatform].",
+)
+@click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Settings as TOML [default: contentplatform.toml in the data folder, if there is one].",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout; words go to stderr.")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens, as JSON lines on stderr.")
+@click.version_option(__version__, prog_name="contentplatform")
+@click.pass_context
+def cli(
+    context: click.Context, data_folder: Path | None, config_file: Path | None, *, as_json: bool, verbose: bool
+) -> None:
+    """Keep media files safe, make the renditions that the web needs, and find them again.
+
+    Begin with `contentplatform add PHOTO…`, then `contentplatform list`.
+    """
+    log.configure(logging.INFO if verbose else logging.ERROR)
+    context.obj = Session(
+        output=Output(as_json=as_json),
+        load_settings=lambda: config.load(data_folder=data_folder, config_file=config_file),
+    )
+    context.call_on_close(context.obj.close)
+
+
+for _module in (files, executions, operate):
+    for _command in _module.COMMANDS:
+        cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with its exit code and never shows a traceback for what is foreseen."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    output = Output(as_json="--json" in given)
+    try:
+        code = cli.main(given, prog_name="contentplatform", standalone_mode=False)
+    except click.UsageError as error:
+        output.document({"error": {"class": "UsageError", "message": error.format_message(), "exit_code": EXIT_USAGE}})
+        error.show(file=sys.stderr)
+        code = EXIT_USAGE
+    except click.ClickException as error:
+        error.show(file=sys.stderr)
+        code = EXIT_USAGE
+    except PlatformError as error:
+        code = output.fail(error)
+    except (click.Abort, KeyboardInterrupt):
+        output.talk("Interrupted. What was acknowledged is kept; the same command goes on where this one stopped.")
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = EXIT_INTERRUPTED
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,136 @@
+"""Commands for who runs the platform: ``worker reprocess fsck verify demo``."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from contentplatform.cli.adding import AddRequest, add_files, plan
+from contentplatform.cli.output import EXIT_NEEDS_ATTENTION, EXIT_OK, shown, size
+from contentplatform.cli.session import Session, hands, pass_session
+from contentplatform.errors import PlatformError
+from contentplatform.findings import CheckRun, Severity, run_checks
+
+EXIT_COULD_NOT_CHECK = 2
+
+
+@click.command()
+@pass_session
+def worker(session: Session) -> int:
+    """Take files in and process them until stopped (Ctrl-C or SIGTERM)."""
+    from contentplatform.worker import Worker  # noqa: PLC0415 - `--help` must not load a database driver
+
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    for line in session.home.gaps():
+        session.output.talk(line)
+    with Worker(session.home):
+        session.output.talk(f"Working on {session.platform.settings.data_folder}. Ctrl-C ends it.")
+        while not session.platform.clock.wait(stopping, 3600):
+            pass
+        session.output.talk("Stopping: what is at work is finished or handed back.")
+    session.home.finish()
+    return EXIT_OK
+
+
+@click.command()
+@click.argument("keys", nargs=-1, required=True, metavar="KEY…")
+@click.option("--no-wait", is_flag=True, help="Return at once; a worker does it.")
+@pass_session
+def reprocess(session: Session, keys: tuple[str, ...], *, no_wait: bool) -> int:
+    """Make the renditions of files anew."""
+    library = session.platform.library
+    started = {key: library.reprocess(key) for key in keys}
+    if not no_wait:
+        with hands(session) as helping:
+            helping.wait_for(tuple(started.values()))
+    session.home.finish()
+    troubled = False
+    for key, name in started.items():
+        record = library.record(key)
+        troubled |= record.error is not None
+        session.output.line(f"{shown(key)}  {record.status.value}  {shown(record.error or name)}")
+    session.output.document({"started": started})
+    return EXIT_NEEDS_ATTENTION if troubled else EXIT_OK
+
+
+@click.command()
+@click.option("--deep", is_flag=True, help="Read and hash every byte, not only the structure.")
+@click.option("--repair", is_flag=True, help="Mend what needs no decision: orphans, stale leases, the search index.")
+@click.option("--rebuild-catalog", is_flag=True, help="Make the database anew from the store's files and manifests.")
+@pass_session
+def fsck(session: Session, *, deep: bool, repair: bool, rebuild_catalog: bool) -> int:
+    """Check that nothing is lost, wrong or left over. Reads only, unless told to repair.
+
+    Exit status: 0 clean, 1 findings, 2 the check could not be made.
+    """
+    output = session.output
+    if rebuild_catalog:
+        from contentplatform.rebuild import rebuild  # noqa: PLC0415
+
+        report = rebuild(session.load_settings())
+        output.talk(report.sentence())
+    try:
+        findings = list(run_checks(session.home.checks(), CheckRun(deep=deep, repair=repair)))
+    except PlatformError as error:
+        output.fail(error)
+        return EXIT_COULD_NOT_CHECK
+    output.document({"clean": not findings, "deep": deep, "findings": [asdict(finding) for finding in findings]})
+    for finding in findings:
+        mended = "  [repaired]" if finding.repaired else ""
+        output.line(
+            f"{finding.invariant:4} {finding.severity.value:8} {shown(finding.subject)}: {finding.message}{mended}"
+        )
+        if not finding.repaired:
+            output.line(f"     → {finding.suggested_repair}")
+    open_findings = [finding for finding in findings if not finding.repaired]
+    if not open_findings:
+        output.line("Clean." if not findings else "Clean after repair.")
+    return EXIT_NEEDS_ATTENTION if any(f.severity is not Severity.WARNING for f in open_findings) else EXIT_OK
+
+
+@click.command()
+@pass_session
+def demo(session: Session) -> int:
+    """Make sample media, put them through, and show what came out."""
+    from contentplatform.processing.samples import make_samples  # noqa: PLC0415
+
+    output = session.output
+    with tempfile.TemporaryDirectory(prefix="contentplatform-demo-") as name:
+        folder = Path(name)
+        make_samples(folder)
+        outcome = add_files(session, AddRequest(plan([folder], "demo"), wait=True))
+    output.document({"items": outcome.items})
+    if not output.as_json:
+        output.line("")
+        rows = [
+            (
+                shown(item["file_path"]),
+                rendition["name"],
+                f"{rendition.get('width', '')}×{rendition.get('height', '')}",
+                size(rendition["size"]),
+                shown(rendition["key"]),
+            )
+            for item in outcome.items
+            for rendition in item.get("renditions", ())
+        ]
+        output.table(("ORIGINAL", "RENDITION", "PIXELS", "SIZE", "KEY"), rows)
+        folder = session.platform.settings.data_folder
+        output.line("")
+        output.line(f"{len(outcome.items)} files, {len(rows)} renditions, all kept in {folder}")
+        output.line(f"Next: contentplatform --data {folder} list")
+    return EXIT_OK
+
+
+COMMANDS = (worker, reprocess, fsck, demo)

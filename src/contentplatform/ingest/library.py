@@ -1,0 +1,392 @@
+"""What people do with files: add, read, remove, bring back, move, describe, process again.
+
+Each act changes the store or the record first and then brings the rest to it through the upload handler, so that an
+act that was cut off half-way is finished by repeating it, or by the reconciler.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, BinaryIO, Final
+
+from contentplatform.catalog.port import Catalog, LedgerEntry, Record, Rendition
+from contentplatform.clock import Clock
+from contentplatform.errors import Conflict, ErrorCode, InvalidRequest, NotFound
+from contentplatform.ingest.service import CLAIM_METADATA, IngestService
+from contentplatform.media import MediaKind, ProcessingStatus, check_key, file_id, rendition_key
+from contentplatform.processing.presets import RENDITION_FOLDERS, recipe
+from contentplatform.storage.port import BucketRole, ObjectReader, ObjectStore, ObjectVersion, PutOptions
+from contentplatform.together import Together, repeated
+from contentplatform.workflow.port import Execution, ExecutionStatus, Lane, WorkflowEngine
+from contentplatform.workflow.publication import Publication
+
+TAG_LIMIT: Final = 100
+TEXT_LIMIT: Final = 10_000
+_MOVED_METADATA: Final = "moved-version"
+_TAG = re.compile(r"[^\x00-\x1f\x7f,]{1,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What a person changes of a record; None leaves a field as it is, an empty value clears it."""
+
+    title: str | None = None
+    description: str | None = None
+    credit: str | None = None
+    rights_until: datetime | None = None
+    add_tags: frozenset[str] = frozenset()
+    remove_tags: frozenset[str] = frozenset()
+
+
+class Library:
+    """The platform's files, as people see them: by key."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        catalog: Catalog,
+        engine: WorkflowEngine,
+        ingest: IngestService,
+        publication: Publication,
+        clock: Clock,
+        together: Together,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._engine = engine
+        self._ingest = ingest
+        self._publication = publication
+        self._clock = clock
+        self._together = together
+
+    # -- bytes -----------------------------------------------------------------------------------------------
+
+    def add(
+        self, key: str, body: BinaryIO, *, claimed_type: str | None = None, expected_sha256: str | None = None
+    ) -> ObjectVersion:
+        """Store ``body`` as the new current version of ``key``; durable after return, processed later.
+
+        Raises:
+            InvalidRequest: the key can't name a file. ChecksumMismatch, NoSpace: as ``ObjectStore.put``.
+        """
+        check_key(key)
+        metadata = {CLAIM_METADATA: claimed_type} if claimed_type else {}
+        options = PutOptions(
+            content_type=claimed_type or "application/octet-stream",
+            user_metadata=metadata,
+            expected_sha256=expected_sha256,
+        )
+        return self._store.put(BucketRole.PRIMARY, key, body, options)
+
+    def current(self, key: str) -> ObjectVersion:
+        """The current version of a file, as it is stored. Raises NotFound."""
+        return self._store.head(BucketRole.PRIMARY, check_key(key))
+
+    def open(
+        self, key: str, *, version_id: str | None = None, rendition: str | None = None
+    ) -> AbstractContextManager[ObjectReader]:
+        """Open an original, or one of its renditions, of the current or the named version.
+
+        Raises:
+            NotFound: no such file, version or rendition (it says which renditions there are).
+        """
+        if rendition is None:
+            return self._store.open(BucketRole.PRIMARY, key, version_id=version_id)
+        return self._store.open(BucketRole.PROCESSED, self._rendition(key, version_id, rendition).stored_key)
+
+    def versions(self, key: str) -> tuple[ObjectVersion, ...]:
+        """Every version and delete marker of a file, the newest first. Raises NotFound if there never was one."""
+        found = tuple(self._versions(key))
+        if not found:
+            raise self._missing(key, f"listing the versions of {key}")
+        return found
+
+    # -- records ---------------------------------------------------------------------------------------------
+
+    def record(self, key: str) -> Record:
+        """The record of a file, deleted or not. Raises NotFound, which names the new key of a moved file."""
+        try:
+            return self._catalog.get(file_id(key))
+        except NotFound as error:
+            raise self._missing(key, f"looking for {key}") from error
+
+    def entry(self, key: str, version_id: str) -> LedgerEntry:
+        """What happened to one version of a file. Raises NotFound."""
+        return self._catalog.get_entry(file_id(key), version_id)
+
+    def edit(self, key: str, edit: Edit) -> Record:
+        """Change what people say of a file. What was set by a person is never overwritten by what a file brings.
+
+        Raises:
+            NotFound: no such file, or it is deleted. InvalidRequest: a text or tag is too long or malformed.
+        """
+        _check_edit(edit)
+
+        def change() -> Record:
+            record = self._live_record(key, f"editing {key}")
+            tags = tuple(sorted((set(record.tags) | edit.add_tags) - edit.remove_tags))
+            if len(tags) > TAG_LIMIT:
+                raise InvalidRequest(
+                    f"tagging {key}", f"a file has at most {TAG_LIMIT} tags; this would be {len(tags)}"
+                )
+            given: dict[str, Any] = {
+                name: value or None
+                for name in ("title", "description", "credit", "rights_until")
+                if (value := getattr(edit, name)) is not None
+            }
+            touched = set(given) | ({"tags"} if edit.add_tags or edit.remove_tags else set())
+            changed = replace(record, tags=tags, edited_fields=record.edited_fields | touched, **given)
+            stored = record if changed == record else self._catalog.put(changed)
+            self._publication.write_manifest(stored)
+            return stored
+
+        return repeated(lambda: self._together(change), f"editing {key}")
+
+    # -- removing and bringing back --------------------------------------------------------------------------
+
+    def remove(self, key: str) -> None:
+        """Hide a file: its versions stay, its renditions are taken off. Raises NotFound if it is not there."""
+        self._live_record(key, f"removing {key}")
+        self._store.delete(BucketRole.PRIMARY, key)
+        self._ingest.handle(key)
+
+    def remove_version(self, key: str, version_id: str) -> None:
+        """Delete one version for good; the newest one left becomes current, with its renditions. Raises NotFound."""
+        if all(version.version_id != version_id for version in self._versions(key)):
+            raise NotFound(
+                f"removing a version of {key}", f"there is no version {version_id}", hint=_versions_hint(key)
+            )
+        self._store.delete_version(BucketRole.PRIMARY, key, version_id)
+        self._ingest.handle(key)
+
+    def undelete(self, key: str) -> Record:
+        """Bring a removed file back with its record, tags and renditions. Nothing happens to one that is there.
+
+        Raises:
+            NotFound: there never was such a file, or no version of it is left.
+        """
+        for version in self.versions(key):
+            if not version.is_delete_marker:
+                break
+            self._store.delete_version(BucketRole.PRIMARY, key, version.version_id)
+        else:
+            raise NotFound(f"bringing {key} back", "no version of it is left")
+        self._ingest.handle(key)
+        return self.record(key)
+
+    def move(self, source: str, target: str) -> Record:
+        """Give a file another key; record, tags, versions, renditions and history come along, a redirect stays.
+
+        Repeating a move that was cut off finishes it.
+
+        Raises:
+            NotFound: no such file, or it is deleted. Conflict: there is a file under the target already.
+        """
+        check_key(target)
+        if source == target:
+            raise InvalidRequest(f"moving {source}", "source and target are the same key")
+        record = self._live_record(source, f"moving {source}")
+        existing = {version.version_id: version for version in self._versions(target)}
+        foreign = [version for version in existing.values() if version.is_latest and not version.is_delete_marker]
+        if foreign and _MOVED_METADATA not in self._store.head(BucketRole.PRIMARY, target).user_metadata:
+            raise Conflict(f"moving {source} to {target}", "there is a file already", hint="Choose another name")
+        return self._together(lambda: self._move(record, target))
+
+    def _move(self, record: Record, target: str) -> Record:
+        source = record.file_path
+        moved = self._copy_versions(source, target)
+        entries = {entry.version_id: entry for entry in self._catalog.entries(record.file_id)}
+        for entry in entries.values():
+            if entry.execution and entry.status in {ProcessingStatus.PENDING, ProcessingStatus.PROCESSING}:
+                self._engine.cancel(entry.execution, f"the file was moved to {target}")
+        current: LedgerEntry | None = None
+        for old, new in moved.items():
+            if old in entries:
+                carried = self._carry(entries[old], target, new)
+                current = carried if old == record.version_id else current
+        new_id = file_id(target)
+        carried_record = replace(
+            record,
+            file_id=new_id,
+            file_path=target,
+            version_id=moved[record.version_id],
+            renditions=current.renditions if current is not None else (),
+            moved_from=(*record.moved_from, record.file_id),
+            revision=self._revision(new_id),
+        )
+        stored = self._catalog.put(carried_record)
+        self._store.delete(BucketRole.PRIMARY, source)
+        self._publication.show(replace(record, deleted_at=self._clock.now()))
+        self._publication.drop_manifest(record.file_id)
+        self._catalog.remove(record.file_id, record.revision, moved_to=new_id)
+        self._publication.show(stored)
+        self._ingest.handle(target)
+        return self._catalog.get(new_id)
+
+    def _copy_versions(self, source: str, target: str) -> dict[str, str]:
+        """Copy every version, the oldest first, unless an earlier try did; old version ids and what they became."""
+        done: dict[str, str] = {}
+        for version in self._versions(target):
+            if not version.is_delete_marker:
+                head = self._store.head(BucketRole.PRIMARY, target, version_id=version.version_id)
+                if _MOVED_METADATA in head.user_metadata:
+                    done[head.user_metadata[_MOVED_METADATA]] = version.version_id
+        for version in reversed(list(self._versions(source))):
+            if version.is_delete_marker or version.version_id in done:
+                continue
+            head = self._store.head(BucketRole.PRIMARY, source, version_id=version.version_id)
+            options = PutOptions(
+                content_type=head.content_type,
+                user_metadata={**head.user_metadata, _MOVED_METADATA: version.version_id},
+                tags=self._store.tags(BucketRole.PRIMARY, source, version_id=version.version_id),
+                storage_class=head.storage_class,
+            )
+            copied = self._store.copy(head, BucketRole.PRIMARY, target, options)
+            done[version.version_id] = copied.version_id
+        return done
+
+    def _carry(self, entry: LedgerEntry, target: str, version_id: str) -> LedgerEntry:
+        """The ledger entry of a version under its new key, with its renditions."""
+        carried = replace(entry, file_id=file_id(target), version_id=version_id, execution="", renditions=())
+        renditions = []
+        for rendition in entry.renditions:
+            extension = rendition.stored_key.rpartition(".")[2]
+            stored_key = self._publication.stored_key(carried, rendition.name, extension)
+            stored = self._store.head(BucketRole.PROCESSED, rendition.stored_key)
+            self._store.copy(stored, BucketRole.PROCESSED, stored_key)
+            public = rendition_key(RENDITION_FOLDERS[rendition.name], target, extension)
+            renditions.append(replace(rendition, key=public, stored_key=stored_key))
+        try:
+            revision = self._catalog.get_entry(carried.file_id, version_id).revision
+        except NotFound:
+            revision = 0
+        return self._catalog.put_entry(replace(carried, renditions=tuple(renditions), revision=revision))
+
+    # -- processing ------------------------------------------------------------------------------------------
+
+    def reprocess(self, key: str) -> str:
+        """Make a file's renditions anew; returns the name of the execution."""
+        record = self._live_record(key, f"processing {key} again")
+        return self._ingest.restart(record.file_id, record.version_id, Lane.BACKFILL)
+
+    def outdated(self) -> Iterator[str]:
+        """Keys of files whose renditions were made by an older recipe."""
+        recipes = {kind: recipe(kind) for kind in MediaKind}
+        yield from self._current_keys_with(ProcessingStatus.COMPLETED, recipes)
+
+    def failed(self) -> Iterator[str]:
+        """Keys of files whose current version failed."""
+        yield from self._current_keys_with(ProcessingStatus.FAILED, None)
+
+    def cancel(self, name: str, reason: str) -> Execution:
+        """Stop an execution; its version ends as failed, by a person's wish. What has ended stays as it ended."""
+
+        def stop() -> Execution:
+            execution = self._engine.cancel(name, reason)
+            if execution.status is not ExecutionStatus.CANCELLED:
+                return execution
+            try:
+                entry = self._catalog.get_entry(execution.file_id, execution.version_id)
+            except NotFound:
+                return execution
+            if entry.execution == name:
+                stopped = self._catalog.put_entry(
+                    replace(
+                        entry,
+                        status=ProcessingStatus.FAILED,
+                        error=f"cancelled: {reason}",
+                        error_code=ErrorCode.CANCELLED,
+                        execution="",
+                        attempts=max(entry.attempts, 1),
+                    )
+                )
+                self._publication.follow(stopped)
+            return execution
+
+        return repeated(lambda: self._together(stop), f"cancelling {name}")
+
+    def retry(self, name: str) -> str:
+        """Process the version of an execution that failed or was cancelled again; returns the new execution's name.
+
+        Raises:
+            NotFound: no such execution, or its file was moved. Conflict: it has not ended, or it succeeded.
+        """
+        execution = self._engine.get(name)
+        if not execution.status.ended:
+            raise Conflict(f"retrying {name}", "it has not ended yet", hint=f"See `executions show {name}`")
+        if execution.status is ExecutionStatus.SUCCEEDED:
+            raise Conflict(f"retrying {name}", "it succeeded", hint="`reprocess KEY` makes the renditions anew")
+        return self._ingest.restart(execution.file_id, execution.version_id, Lane.BACKFILL)
+
+    # -- parts -----------------------------------------------------------------------------------------------
+
+    def _current_keys_with(self, status: ProcessingStatus, recipes: dict[MediaKind, str] | None) -> Iterable[str]:
+        cursor: str | None = None
+        while True:
+            entries, cursor = self._catalog.entries_with(status, other_than_recipe=recipes, cursor=cursor)
+            for entry in entries:
+                try:
+                    record = self._catalog.get(entry.file_id)
+                except NotFound:
+                    continue
+                if record.version_id == entry.version_id and record.deleted_at is None:
+                    yield record.file_path
+            if cursor is None:
+                return
+
+    def _rendition(self, key: str, version_id: str | None, name: str) -> Rendition:
+        doing = f"reading the {name} of {key}"
+        record = self.record(key)
+        renditions = (
+            record.renditions if version_id is None else self._catalog.get_entry(record.file_id, version_id).renditions
+        )
+        for rendition in renditions:
+            if rendition.name == name:
+                return rendition
+        there = ", ".join(rendition.name for rendition in renditions)
+        raise NotFound(doing, f"there is none; there are: {there}" if there else "this version has no renditions")
+
+    def _live_record(self, key: str, doing: str) -> Record:
+        record = self.record(key)
+        if record.deleted_at is not None:
+            raise NotFound(doing, "it was removed", hint=f"`contentplatform undelete {key}` brings it back")
+        return record
+
+    def _missing(self, key: str, doing: str) -> NotFound:
+        moved_to = self._catalog.redirect(file_id(key))
+        if moved_to is None:
+            return NotFound(doing, "there is no such file", hint="`contentplatform list` shows what there is")
+        return NotFound(doing, f"it was moved to {self._catalog.get(moved_to).file_path}")
+
+    def _revision(self, identifier: str) -> int:
+        try:
+            return self._catalog.get(identifier).revision
+        except NotFound:
+            return 0
+
+    def _versions(self, key: str) -> Iterator[ObjectVersion]:
+        continuation: str | None = None
+        while True:
+            page = self._store.list_versions(BucketRole.PRIMARY, prefix=key, continuation=continuation)
+            yield from (version for version in page.objects if version.key == key)
+            continuation = page.continuation
+            if continuation is None or page.objects[-1].key != key:
+                return
+
+
+def _check_edit(edit: Edit) -> None:
+    for tag in edit.add_tags:
+        if not _TAG.fullmatch(tag):
+            raise InvalidRequest("tagging a file", f"{tag!r} can't be a tag: 1 to 100 characters, no comma, no control")
+    for name in ("title", "description", "credit"):
+        value = getattr(edit, name)
+        if value is not None and len(value) > TEXT_LIMIT:
+            raise InvalidRequest("editing a file", f"the {name} is longer than {TEXT_LIMIT} characters")
+
+
+def _versions_hint(key: str) -> str:
+    return f"`contentplatform versions {key}` lists them"
