@@ -34,6 +34,7 @@ POINTS: Final = frozenset(
         "sqlite.before_commit",
         "sqlite.committed",
         "sqlite.before_checkpoint",
+        "sqlite.checkpointed",
         "ingest.recorded",
         "ingest.handled",
         "workflow.claimed",

@@ -12,8 +12,11 @@
 
 from __future__ import annotations
 
+import logging
 import queue
+import re
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -35,6 +38,8 @@ _CHECKPOINT_IDLE_SECONDS: Final = 0.2
 _CHECKPOINT_PAGES_IDLE: Final = 256
 _CHECKPOINT_PAGES_BUSY: Final = 8_192
 _BATCH_LIMIT: Final = 256
+_LOGGER: Final = logging.getLogger(__name__)
+_OCTAL_ESCAPE: Final = re.compile(r"\\([0-7]{3})")  # how the kernel writes spaces in the names of mount points
 _NETWORK_FILE_SYSTEMS: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "9p", "fuse.sshfs", "fuse.rclone", "fuse.s3fs", "glusterfs"}
 )
@@ -77,34 +82,67 @@ class Transaction(Connection):
 
     def __init__(self, raw: apsw.Connection) -> None:
         super().__init__(raw)
-        self._after_commit: list[Callable[[], None]] = []
+        self.after_commit_callbacks: list[Callable[[], None]] = []
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Execute one statement; returns the number of rows it changed."""
-        with translated("writing to the catalog database"):
+        with self._writing():
             self._raw.execute(sql, tuple(parameters))
             return self._raw.changes()
 
     def insert(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Execute one INSERT; returns the rowid it got."""
-        with translated("writing to the catalog database"):
+        with self._writing():
             self._raw.execute(sql, tuple(parameters))
             return self._raw.last_insert_rowid()
 
     def run_many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> None:
         """Execute one statement for each row of parameters."""
-        with translated("writing to the catalog database"):
+        with self._writing():
             self._raw.executemany(sql, [tuple(row) for row in parameters])
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Run ``callback`` (quick, must not raise) on the writer thread once this unit of work is durable."""
-        self._after_commit.append(callback)
+        self.after_commit_callbacks.append(callback)
+
+    def part(self, work: Callable[[Transaction], T]) -> T:
+        """Run ``work`` as a part of this unit: if it raises, what it did is undone and the rest stands."""
+        callbacks = len(self.after_commit_callbacks)
+        self.run("SAVEPOINT part")
+        try:
+            result = work(self)
+        except BaseException:
+            del self.after_commit_callbacks[callbacks:]
+            if self._raw.in_transaction:
+                self.run("ROLLBACK TO part")
+                self.run("RELEASE part")
+            raise
+        self.run("RELEASE part")
+        return result
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        # After some errors (disk full, I/O) SQLite ends the transaction by itself. What comes after must not run
+        # then: each statement would commit alone.
+        if not self._raw.in_transaction:
+            raise _lost_transaction()
+        with translated("writing to the catalog database"):
+            yield
 
 
 @dataclass(slots=True)
 class _Job:
     work: Callable[[Transaction], Any]
     done: Future[Any] = field(default_factory=Future)
+    result: Any = None
+    error: BaseException | None = None
+
+    def settle(self, error: BaseException | None = None) -> None:
+        """Tell the caller: its own error first, else the one of the whole batch, else its result."""
+        if self.error is not None or error is not None:
+            self.done.set_exception(self.error or error)
+        else:
+            self.done.set_result(self.result)
 
 
 class Database:
@@ -120,10 +158,12 @@ class Database:
         if not create and not path.exists():
             raise ConfigurationInvalid(f"opening {path}", "there is no database")
         self._local = threading.local()
-        self._readers: list[apsw.Connection] = []
-        self._readers_lock = threading.Lock()
+        # Weak: a thread's connection is closed when the thread ends.
+        self._readers: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
+        self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
+        self._stopping = False
         self._broken: PlatformError | None = None
         self._wal_pages = 0
         self._writer = self._open_writer(schemas, new_uuid)
@@ -144,8 +184,10 @@ class Database:
         raw = self._connect()
         try:
             with translated(f"opening {self.path}"):
+                # Tables are asked for first: another process that is creating the file sets the id before them.
+                tables = raw.execute("SELECT count(*) FROM sqlite_schema").get
                 application_id = raw.pragma("application_id")
-                if application_id == 0 and raw.execute("SELECT count(*) FROM sqlite_schema").get == 0:
+                if tables == 0 and application_id == 0:
                     raw.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 elif application_id != APPLICATION_ID:
                     raise ConfigurationInvalid(
@@ -179,18 +221,17 @@ class Database:
         """
         open_one: Transaction | None = getattr(self._local, "transaction", None)
         if open_one is not None:
-            return work(open_one)
-        if self._closed:
-            raise Unavailable("writing to the catalog database", "it is closed")
-        if self._broken is not None:
-            raise self._broken
+            return open_one.part(work)
         job = _Job(work)
-        self._queue.put(job)
+        with self._lock:
+            if self._closed:
+                raise Unavailable("writing to the catalog database", "it is closed")
+            self._queue.put(job)
         result: T = job.done.result()
         return result
 
     def _write_loop(self) -> None:
-        while True:
+        while not self._stopping:
             try:
                 job = self._queue.get(timeout=_CHECKPOINT_IDLE_SECONDS)
             except queue.Empty:
@@ -198,94 +239,96 @@ class Database:
                 continue
             if job is None:
                 return
-            stop = self._run_batch(job)
+            if self._broken is not None:
+                job.settle(self._broken)
+                continue
+            self._run_batch(job)
             self._checkpoint(_CHECKPOINT_PAGES_BUSY)
-            if stop:
-                return
 
-    def _run_batch(self, first: _Job) -> bool:
-        """Run ``first`` and what waits behind it in one commit. True when the end of the queue was asked for."""
+    def _run_batch(self, first: _Job) -> None:
+        """Run ``first`` and what waits behind it in one commit."""
         transaction = Transaction(self._writer)
-        settled: list[tuple[_Job, Any, BaseException | None]] = []
-        stop = False
+        batch = [first]
+        self._local.transaction = transaction
         try:
             with translated("writing to the catalog database"):
                 self._writer.execute("BEGIN IMMEDIATE")
-        except BaseException as error:  # noqa: BLE001 - handed to the caller
-            first.done.set_exception(error)
-            return False
-        self._local.transaction = transaction
-        try:
-            job: _Job | None = first
-            while job is not None:
-                settled.append((job, *self._run_job(transaction, job)))
-                job = None
-                if len(settled) < _BATCH_LIMIT:
-                    try:
-                        job = self._queue.get_nowait()
-                        stop = job is None
-                    except queue.Empty:
-                        pass
-        finally:
-            self._local.transaction = None
-        try:
-            crashpoint("sqlite.before_commit")
-            with translated("committing to the catalog database"):
-                self._writer.execute("COMMIT")
-            crashpoint("sqlite.committed")
+            self._run_job(transaction, first)
+            for job in self._waiting():
+                batch.append(job)
+                self._run_job(transaction, job)
+            self._commit()
         except BaseException as error:  # noqa: BLE001 - handed to every caller of the batch
             self._roll_back()
-            if isinstance(error, Corrupt) or (isinstance(error, Unavailable) and not isinstance(error, NoSpace)):
-                # A failed fsync says nothing about what is on disk: never retry it on the same file.
+            for job in batch:
+                job.settle(error)
+            return
+        finally:
+            self._local.transaction = None
+        for callback in transaction.after_commit_callbacks:
+            _call_safely(callback)
+        for job in batch:
+            job.settle()
+
+    def _waiting(self) -> Iterator[_Job]:
+        """The jobs that wait at this moment, as many as fit into the batch."""
+        for _ in range(_BATCH_LIMIT - 1):
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if job is None:
+                self._stopping = True
+                return
+            yield job
+
+    def _run_job(self, transaction: Transaction, job: _Job) -> None:
+        """Run one job. Its own failure is its own; one that ended the whole transaction is raised."""
+        try:
+            job.result = transaction.part(job.work)
+        except BaseException as error:
+            if not self._writer.in_transaction:
+                raise
+            job.error = error
+
+    def _commit(self) -> None:
+        crashpoint("sqlite.before_commit")
+        try:
+            with translated("committing to the catalog database"):
+                self._writer.execute("COMMIT")
+        except (Unavailable, Corrupt) as error:
+            if not isinstance(error, NoSpace):
+                # A failed sync says nothing about what is on disk: never try it again on the same file.
                 self._broken = Unavailable(
                     "writing to the catalog database",
                     f"an earlier commit failed ({error.why})",
                     hint="Restart, and run `contentplatform fsck`",
                 )
-            for job, _result, own_error in settled:
-                job.done.set_exception(own_error or error)
-            return stop
-        for callback in transaction._after_commit:  # noqa: SLF001 - same module
-            callback()
-        for job, result, own_error in settled:
-            if own_error is None:
-                job.done.set_result(result)
-            else:
-                job.done.set_exception(own_error)
-        return stop
-
-    def _run_job(self, transaction: Transaction, job: _Job) -> tuple[Any, BaseException | None]:
-        callbacks = len(transaction._after_commit)  # noqa: SLF001 - same module
-        self._writer.execute("SAVEPOINT job")
-        try:
-            result = job.work(transaction)
-        except BaseException as error:  # noqa: BLE001 - handed to the caller
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK TO job; RELEASE job")
-            del transaction._after_commit[callbacks:]  # noqa: SLF001
-            return None, error
-        self._writer.execute("RELEASE job")
-        return result, None
+            raise
+        crashpoint("sqlite.committed")
 
     def _roll_back(self) -> None:
         if self._writer.in_transaction:
             try:
                 self._writer.execute("ROLLBACK")
-            except apsw.Error:  # pragma: no cover - SQLite already rolled back by itself
-                return
+            except apsw.Error as error:
+                self._broken = Unavailable("writing to the catalog database", f"a rollback failed ({error})")
 
     def _checkpoint(self, threshold_pages: int) -> None:
         if self._wal_pages < threshold_pages:
             return
         crashpoint("sqlite.before_checkpoint")
+        self._wal_pages = 0  # whatever happens now, the next commit tells the size anew
         try:
-            mode = apsw.SQLITE_CHECKPOINT_PASSIVE
-            self._writer.wal_checkpoint(mode=mode)
-            self._wal_pages = 0
-        except apsw.BusyError:
-            self._wal_pages = 0  # another process is at it
-        except apsw.Error as error:
-            self._broken = Unavailable("checkpointing the catalog database", str(error))
+            with translated("checkpointing the catalog database"):
+                self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except NoSpace:
+            return  # nothing is lost: the WAL still has it all; the next checkpoint tries again
+        except (Unavailable, Corrupt) as error:
+            self._broken = Unavailable(
+                "writing to the catalog database", f"a checkpoint failed ({error.why})", hint="Check the disk, restart"
+            )
+        crashpoint("sqlite.checkpointed")
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -298,6 +341,10 @@ class Database:
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """A view whose queries all see the same moment. Keep it short: the WAL can't shrink behind it."""
+        open_one: Transaction | None = getattr(self._local, "transaction", None)
+        if open_one is not None:
+            yield open_one
+            return
         raw = self._reader()
         with translated("reading the catalog database"):
             raw.execute("BEGIN")
@@ -307,15 +354,15 @@ class Database:
             raw.execute("ROLLBACK")
 
     def _reader(self) -> apsw.Connection:
+        if self._closed:
+            raise Unavailable("reading the catalog database", "it is closed")
         raw: apsw.Connection | None = getattr(self._local, "reader", None)
         if raw is None:
-            if self._closed:
-                raise Unavailable("reading the catalog database", "it is closed")
             raw = self._connect()
             raw.execute("PRAGMA query_only = ON")
             self._local.reader = raw
-            with self._readers_lock:
-                self._readers.append(raw)
+            with self._lock:
+                self._readers.add(raw)
         return raw
 
     def data_version(self) -> int:
@@ -326,15 +373,14 @@ class Database:
 
     def close(self) -> None:
         """Finish what waits, checkpoint, and let go of the file. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
-        self._queue.put(None)
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
         self._thread.join()
-        with self._readers_lock:
-            for raw in self._readers:
-                raw.close()
-            self._readers.clear()
+        for raw in list(self._readers):
+            raw.close()
         self._writer.close()
 
 
@@ -344,8 +390,8 @@ def migrate(raw: apsw.Connection, schemas: Sequence[Schema], new_uuid: str) -> N
     Raises:
         ConfigurationInvalid: the file was written by a newer version of the platform.
     """
-    wanted = sum(len(schema.migrations) for schema in schemas)
-    if raw.pragma("user_version") == wanted:
+    wanted = schema_version(schemas)
+    if raw.pragma("user_version") == wanted and _applied(raw) == _known(schemas):
         return
     raw.execute("BEGIN IMMEDIATE")
     try:
@@ -355,9 +401,8 @@ def migrate(raw: apsw.Connection, schemas: Sequence[Schema], new_uuid: str) -> N
             " PRIMARY KEY (room, number)) STRICT, WITHOUT ROWID"
         )
         raw.execute("INSERT INTO platform_meta VALUES ('uuid', ?) ON CONFLICT DO NOTHING", (new_uuid,))
-        applied = {(room, number) for room, number in raw.execute("SELECT room, number FROM platform_migrations")}
-        known = {(schema.room, n) for schema in schemas for n in range(1, len(schema.migrations) + 1)}
-        if applied - known:
+        applied = _applied(raw)
+        if applied - _known(schemas):
             raise ConfigurationInvalid(
                 "opening the catalog database",
                 "it was written by a newer version of the platform",
@@ -374,6 +419,19 @@ def migrate(raw: apsw.Connection, schemas: Sequence[Schema], new_uuid: str) -> N
         if raw.in_transaction:
             raw.execute("ROLLBACK")
         raise
+
+
+def schema_version(schemas: Sequence[Schema]) -> int:
+    """What ``user_version`` of a database with these schemas is: the number of migrations."""
+    return sum(len(schema.migrations) for schema in schemas)
+
+
+def _applied(raw: apsw.Connection) -> set[tuple[str, int]]:
+    return {(room, number) for room, number in raw.execute("SELECT room, number FROM platform_migrations")}
+
+
+def _known(schemas: Sequence[Schema]) -> set[tuple[str, int]]:
+    return {(schema.room, number) for schema in schemas for number in range(1, len(schema.migrations) + 1)}
 
 
 def sqlite_is_safe(version: str) -> bool:
@@ -398,7 +456,11 @@ def refuse_unsafe_sqlite(version: str) -> None:
 
 def refuse_network_file_system(folder: Path) -> None:
     """Raise ConfigurationInvalid if ``folder`` is on a network file system, where SQLite's locks don't hold."""
-    kind = file_system_type(folder)
+    refuse_file_system_type(folder, file_system_type(folder))
+
+
+def refuse_file_system_type(folder: Path, kind: str) -> None:
+    """Raise ConfigurationInvalid if ``kind`` is the type of a network file system."""
     if kind in _NETWORK_FILE_SYSTEMS:
         raise ConfigurationInvalid(
             f"opening {folder}",
@@ -413,15 +475,33 @@ def file_system_type(folder: Path) -> str:
         mounts = Path("/proc/self/mounts").read_text("utf-8", errors="surrogateescape")
     except OSError:
         return ""
-    resolved = str(folder.resolve())
+    return mounted_type(str(folder.resolve()), mounts)
+
+
+def mounted_type(path: str, mounts: str) -> str:
+    """The type of the innermost mount that holds the absolute ``path``, from the text of ``/proc/self/mounts``."""
     best, kind = "", ""
     for line in mounts.splitlines():
-        parts = line.split(" ")
-        point = parts[1].encode().decode("unicode_escape") if "\\" in parts[1] else parts[1]
-        inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
-            best, kind = point, parts[2]
+        _device, escaped, found, *_ = line.split(" ")
+        point = _OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), escaped)
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):  # of two on one point the later one is on top
+            best, kind = point, found
     return kind
+
+
+def _call_safely(callback: Callable[[], None]) -> None:
+    """Call it; what it raises is logged, because the work is durable and the writer has to go on."""
+    try:
+        callback()
+    except Exception:
+        _LOGGER.exception("what should follow a commit failed")
+
+
+def _lost_transaction() -> Unavailable:
+    return Unavailable(
+        "writing to the catalog database", "an error before this ended the whole unit of work", hint="Try again"
+    )
 
 
 @contextmanager
@@ -432,14 +512,18 @@ def translated(doing: str) -> Iterator[None]:
     except apsw.ConstraintError as error:
         raise Conflict(doing, "somebody else wrote the same thing first", private=str(error)) from error
     except apsw.FullError as error:
-        raise NoSpace(doing, "the disk is full", hint="Free some space; nothing was lost", private=str(error)) from error
+        raise NoSpace(
+            doing, "the disk is full", hint="Free some space; nothing was lost", private=str(error)
+        ) from error
     except (apsw.CorruptError, apsw.NotADBError) as error:
         raise Corrupt(
             doing, f"the database is damaged ({error})", hint="Run `contentplatform fsck --rebuild-catalog`"
         ) from error
     except (apsw.BusyError, apsw.LockedError) as error:
-        raise Unavailable(doing, "another process holds it for too long", hint="Try again", private=str(error)) from error
-    except (apsw.IOError, apsw.CantOpenError) as error:
+        raise Unavailable(
+            doing, "another process holds it for too long", hint="Try again", private=str(error)
+        ) from error
+    except (apsw.IOError, apsw.CantOpenError, apsw.ProtocolError, apsw.ReadOnlyError) as error:
         raise Unavailable(
             doing, f"the disk or file system answered with an error ({error})", hint="Check the disk"
         ) from error
