@@ -170,7 +170,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
             clock,
             ids,
             gc_grace_seconds=settings.storage.gc_grace_seconds,
-            class_folders=_class_folders(settings.storage.class_folders),
+            class_folders=class_folders(settings),
         )
         catalog = LocalCatalog(database, clock)
         doorbell = Doorbell(folder / "run")
@@ -248,9 +248,10 @@ def _processor(settings: Settings) -> LocalMediaProcessor:
     )
 
 
-def _class_folders(given: Mapping[str, str]) -> dict[StorageClass, Path]:
+def class_folders(settings: Settings) -> dict[StorageClass, Path]:
+    """Where single storage classes live, by the settings. Raises ConfigurationInvalid for a class there is not."""
     folders = {}
-    for name, folder in given.items():
+    for name, folder in settings.storage.class_folders.items():
         try:
             folders[StorageClass(name)] = Path(folder)
         except ValueError:

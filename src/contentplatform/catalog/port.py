@@ -8,7 +8,7 @@ somebody wrote meanwhile. Nothing here knows wall-clock order. aws: table ``cont
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol, runtime_checkable
@@ -18,6 +18,7 @@ from contentplatform.media import MediaKind, ProcessingStatus
 
 SEARCH_PAGE_SIZE: Final = 100
 SEARCH_PAGE_LIMIT: Final = 1_000
+_WALK_PAGE_SIZE: Final = 500
 RECORD_LIMIT_BYTES: Final = 300_000
 """A record, or a ledger entry, as JSON stays under this (a DynamoDB item's limit is 400 KB); longer facts are
 objects beside it."""
@@ -222,8 +223,8 @@ class Catalog(ABC):
     def search(self, query: SearchQuery, *, cursor: str | None = None, limit: int = SEARCH_PAGE_SIZE) -> RecordPage:
         """A page of records that match, the newest upload first.
 
-        ``text`` may lag up to a second behind, as may ``tag`` in the aws home; the other conditions see every
-        acknowledged write.
+        A query with ``text`` (in the aws home, with a tag, too) may lag up to a second behind; every other one sees
+        all that was acknowledged.
         aws: index on upload time for empty text, table ``content-search`` (word, newest first) otherwise.
 
         Raises:
@@ -268,3 +269,14 @@ class HasSearchIndex(Protocol):
     def requeue(self, file_ids: Iterable[str]) -> None:
         """Let these records be indexed anew. Idempotent."""
         ...
+
+
+def walk_records(catalog: Catalog, query: SearchQuery) -> Iterator[Record]:
+    """Every record that matches, page by page, the newest upload first."""
+    cursor: str | None = None
+    while True:
+        page = catalog.search(query, cursor=cursor, limit=_WALK_PAGE_SIZE)
+        yield from page.records
+        cursor = page.cursor
+        if cursor is None:
+            return

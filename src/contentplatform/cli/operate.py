@@ -14,10 +14,12 @@ import click
 from contentplatform.cli.adding import AddRequest, add_files, plan
 from contentplatform.cli.output import EXIT_NEEDS_ATTENTION, EXIT_OK, shown, size
 from contentplatform.cli.session import Session, hands, pass_session
+from contentplatform.clock import RandomIds
 from contentplatform.errors import PlatformError
 from contentplatform.findings import CheckRun, Severity, run_checks
 
 EXIT_COULD_NOT_CHECK = 2
+_COLOURS = {"passed": "green", "warning": "yellow", "failed": "red", "not built": "bright_black"}
 
 
 @click.command()
@@ -102,6 +104,37 @@ def fsck(session: Session, *, deep: bool, repair: bool, rebuild_catalog: bool) -
 
 @click.command()
 @pass_session
+def verify(session: Session) -> int:
+    """Put files through, look at everything, and say whether this home is healthy.
+
+    What it makes lies under `_verify/` and is removed again.
+    """
+    from contentplatform.verify import Verdict, Verification  # noqa: PLC0415 - as above
+
+    output = session.output
+    with hands(session) as helping:
+
+        def wait(keys: list[str]) -> None:
+            session.home.take_in_all()
+            library = session.platform.library
+            records = [library.record(key) for key in keys]
+            helping.wait_for([library.entry(r.file_path, r.version_id).execution for r in records])
+
+        helping.see_to_it()
+        report = Verification(session.home, RandomIds(), wait).run()
+    for row in report.rows:
+        verdict = click.style(f"{row.verdict.value:10}", fg=_COLOURS[row.verdict.value])
+        output.line(f"{verdict} {row.name}: {shown(row.detail)}")
+    for leftover in report.left_over:
+        output.line(f"{click.style('left over', fg='red')}  {shown(leftover)}")
+    counts = {verdict.value: sum(row.verdict is verdict for row in report.rows) for verdict in Verdict}
+    output.line(", ".join(f"{count} {name}" for name, count in counts.items()))
+    output.document({"healthy": report.healthy, "counts": counts, **asdict(report)})
+    return EXIT_OK if report.healthy else EXIT_NEEDS_ATTENTION
+
+
+@click.command()
+@pass_session
 def demo(session: Session) -> int:
     """Make sample media, put them through, and show what came out."""
     from contentplatform.processing.samples import make_samples  # noqa: PLC0415
@@ -133,4 +166,4 @@ def demo(session: Session) -> int:
     return EXIT_OK
 
 
-COMMANDS = (worker, reprocess, fsck, demo)
+COMMANDS = (worker, reprocess, fsck, verify, demo)

@@ -19,7 +19,7 @@ from contentplatform.errors import Conflict, ErrorCode, InvalidRequest, NotFound
 from contentplatform.ingest.service import CLAIM_METADATA, IngestService
 from contentplatform.media import MediaKind, ProcessingStatus, check_key, file_id, rendition_key
 from contentplatform.processing.presets import RENDITION_FOLDERS, recipe
-from contentplatform.storage.port import BucketRole, ObjectReader, ObjectStore, ObjectVersion, PutOptions
+from contentplatform.storage.port import BucketRole, ObjectReader, ObjectStore, ObjectVersion, PutOptions, versions_of
 from contentplatform.together import Together, repeated
 from contentplatform.workflow.port import Execution, ExecutionStatus, Lane, WorkflowEngine
 from contentplatform.workflow.publication import Publication
@@ -100,7 +100,7 @@ class Library:
 
     def versions(self, key: str) -> tuple[ObjectVersion, ...]:
         """Every version and delete marker of a file, the newest first. Raises NotFound if there never was one."""
-        found = tuple(self._versions(key))
+        found = versions_of(self._store, BucketRole.PRIMARY, key)
         if not found:
             raise self._missing(key, f"listing the versions of {key}")
         return found
@@ -156,7 +156,7 @@ class Library:
 
     def remove_version(self, key: str, version_id: str) -> None:
         """Delete one version for good; the newest one left becomes current, with its renditions. Raises NotFound."""
-        if all(version.version_id != version_id for version in self._versions(key)):
+        if all(version.version_id != version_id for version in versions_of(self._store, BucketRole.PRIMARY, key)):
             raise NotFound(
                 f"removing a version of {key}", f"there is no version {version_id}", hint=_versions_hint(key)
             )
@@ -190,7 +190,7 @@ class Library:
         if source == target:
             raise InvalidRequest(f"moving {source}", "source and target are the same key")
         record = self._live_record(source, f"moving {source}")
-        existing = {version.version_id: version for version in self._versions(target)}
+        existing = {version.version_id: version for version in versions_of(self._store, BucketRole.PRIMARY, target)}
         foreign = [version for version in existing.values() if version.is_latest and not version.is_delete_marker]
         if foreign and _MOVED_METADATA not in self._store.head(BucketRole.PRIMARY, target).user_metadata:
             raise Conflict(f"moving {source} to {target}", "there is a file already", hint="Choose another name")
@@ -230,12 +230,12 @@ class Library:
     def _copy_versions(self, source: str, target: str) -> dict[str, str]:
         """Copy every version, the oldest first, unless an earlier try did; old version ids and what they became."""
         done: dict[str, str] = {}
-        for version in self._versions(target):
+        for version in versions_of(self._store, BucketRole.PRIMARY, target):
             if not version.is_delete_marker:
                 head = self._store.head(BucketRole.PRIMARY, target, version_id=version.version_id)
                 if _MOVED_METADATA in head.user_metadata:
                     done[head.user_metadata[_MOVED_METADATA]] = version.version_id
-        for version in reversed(list(self._versions(source))):
+        for version in reversed(versions_of(self._store, BucketRole.PRIMARY, source)):
             if version.is_delete_marker or version.version_id in done:
                 continue
             head = self._store.head(BucketRole.PRIMARY, source, version_id=version.version_id)
@@ -367,15 +367,6 @@ class Library:
             return self._catalog.get(identifier).revision
         except NotFound:
             return 0
-
-    def _versions(self, key: str) -> Iterator[ObjectVersion]:
-        continuation: str | None = None
-        while True:
-            page = self._store.list_versions(BucketRole.PRIMARY, prefix=key, continuation=continuation)
-            yield from (version for version in page.objects if version.key == key)
-            continuation = page.continuation
-            if continuation is None or page.objects[-1].key != key:
-                return
 
 
 def _check_edit(edit: Edit) -> None:

@@ -12,14 +12,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from contentplatform.catalog.port import Catalog, LedgerEntry, Record, SearchQuery
+from contentplatform.catalog.port import Catalog, LedgerEntry, Record, SearchQuery, walk_records
 from contentplatform.clock import Clock
 from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.errors import ErrorCode, InvalidRequest, NotFound, PlatformError
 from contentplatform.media import MediaKind, ProcessingStatus, check_key, file_id
 from contentplatform.processing.presets import recipe
 from contentplatform.processing.probe import HEAD_SIZE_BYTES, Sniffed, claimed_type, mismatch, sniff
-from contentplatform.storage.port import BucketRole, ByteRange, ObjectStore, ObjectVersion, PutOptions
+from contentplatform.storage.port import (
+    BucketRole,
+    ByteRange,
+    ObjectStore,
+    ObjectVersion,
+    PutOptions,
+    versions_of,
+    walk,
+)
 from contentplatform.together import Together, repeated
 from contentplatform.workflow.port import ExecutionStatus, Lane, WorkflowEngine, execution_name
 from contentplatform.workflow.publication import Publication
@@ -27,7 +35,6 @@ from contentplatform.workflow.publication import Publication
 CLAIM_METADATA: Final = "claimed-type"
 """User metadata of an original: the content type that its uploader claimed, where that was more than a guess."""
 _RAW_VERSION_METADATA: Final = "source-version"
-_RECONCILE_PAGE_SIZE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +90,12 @@ class IngestService:
         which ended or never began.
         """
         seen = mended = 0
-        for key, version_id in self._current_objects():
+        for version in walk(self._store, BucketRole.PRIMARY):
             seen += 1
-            if self._lags(key, version_id):
-                self.handle(key, Lane.BACKFILL)
+            if self._lags(version.key, version.version_id):
+                self.handle(version.key, Lane.BACKFILL)
                 mended += 1
-        for record in self._live_records():
+        for record in walk_records(self._catalog, SearchQuery()):
             if self._current(record.file_path) is None:
                 self.handle(record.file_path, Lane.BACKFILL)
                 mended += 1
@@ -98,7 +105,7 @@ class IngestService:
 
     def _handle(self, key: str, lane: Lane) -> None:
         identifier = file_id(key)
-        versions = self._versions(key)
+        versions = versions_of(self._store, BucketRole.PRIMARY, key)
         current = self._current(key)
         entries = {entry.version_id: entry for entry in self._catalog.entries(identifier)}
         record = self._record(identifier)
@@ -292,17 +299,6 @@ class IngestService:
         except NotFound:
             return None
 
-    def _versions(self, key: str) -> list[ObjectVersion]:
-        """Every version and marker of exactly this key, the newest first."""
-        found: list[ObjectVersion] = []
-        continuation: str | None = None
-        while True:
-            page = self._store.list_versions(BucketRole.PRIMARY, prefix=key, continuation=continuation)
-            found.extend(version for version in page.objects if version.key == key)
-            continuation = page.continuation
-            if continuation is None or page.objects[-1].key != key:
-                return found
-
     def _blank_record(self, entry: LedgerEntry, key: str) -> Record:
         return Record(
             file_id=entry.file_id,
@@ -321,16 +317,6 @@ class IngestService:
 
     # -- reconciling -----------------------------------------------------------------------------------------
 
-    def _current_objects(self) -> list[tuple[str, str]]:
-        found: list[tuple[str, str]] = []
-        continuation: str | None = None
-        while True:
-            page = self._store.list(BucketRole.PRIMARY, continuation=continuation)
-            found.extend((version.key, version.version_id) for version in page.objects)
-            continuation = page.continuation
-            if continuation is None:
-                return found
-
     def _lags(self, key: str, version_id: str) -> bool:
         record = self._record(file_id(key))
         if record is None or record.version_id != version_id or record.deleted_at is not None:
@@ -341,16 +327,6 @@ class IngestService:
             return not self._is_live(self._catalog.get_entry(record.file_id, version_id))
         except NotFound:
             return True
-
-    def _live_records(self) -> list[Record]:
-        found: list[Record] = []
-        cursor: str | None = None
-        while True:
-            page = self._catalog.search(SearchQuery(), cursor=cursor, limit=_RECONCILE_PAGE_SIZE)
-            found.extend(page.records)
-            cursor = page.cursor
-            if cursor is None:
-                return found
 
 
 def raw_key(key: str, moment: datetime) -> str:

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, runtime_checkable
 
@@ -243,6 +244,35 @@ class ObjectStore(ABC):
     @abstractmethod
     def set_tags(self, bucket: BucketRole, key: str, tags: Mapping[str, str], *, version_id: str | None = None) -> None:
         """Replace the object's tags (at most 10). Idempotent. aws: PutObjectTagging. Raises NotFound as ``head``."""
+
+
+def walk(store: ObjectStore, bucket: BucketRole, prefix: str = "") -> Iterator[ObjectVersion]:
+    """Every current object under ``prefix``, page by page."""
+    continuation: str | None = None
+    while True:
+        page = store.list(bucket, prefix=prefix, continuation=continuation)
+        yield from page.objects
+        continuation = page.continuation
+        if continuation is None:
+            return
+
+
+def walk_versions(store: ObjectStore, bucket: BucketRole, prefix: str = "") -> Iterator[ObjectVersion]:
+    """Every version and delete marker under ``prefix``, page by page, the newest of a key first."""
+    continuation: str | None = None
+    while True:
+        page = store.list_versions(bucket, prefix=prefix, continuation=continuation)
+        yield from page.objects
+        continuation = page.continuation
+        if continuation is None:
+            return
+
+
+def versions_of(store: ObjectStore, bucket: BucketRole, key: str) -> tuple[ObjectVersion, ...]:
+    """Every version and delete marker of exactly ``key``, the newest first."""
+    return tuple(
+        takewhile(lambda version: version.key == key, walk_versions(store, bucket, key))  # `key` itself sorts first
+    )
 
 
 @runtime_checkable

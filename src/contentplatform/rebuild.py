@@ -1,0 +1,145 @@
+"""Makes a lost or damaged database anew from what lies beside it: blobs, their journal, and the sidecar manifests.
+
+Versions come back from the journal below the store; records, with what people wrote, from the manifests that the
+store keeps as objects; what neither tells, the upload handler works out again from the bytes. The old database is
+moved aside, never deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from contentplatform import log
+from contentplatform.app import DATABASE_FILE_NAME, LocalHome, class_folders, local_schemas, open_local
+from contentplatform.catalog.codec import decode_manifest
+from contentplatform.catalog.port import Catalog
+from contentplatform.clock import RandomIds, SystemClock
+from contentplatform.config import Settings
+from contentplatform.drivers.files import Files
+from contentplatform.drivers.sqlite import Database
+from contentplatform.errors import Conflict, NotFound, PlatformError
+from contentplatform.storage.blobs import BlobFolder
+from contentplatform.storage.journal import rebuild_from_journal
+from contentplatform.storage.local import stored_uuid
+from contentplatform.storage.port import BucketRole, ObjectStore, walk
+from contentplatform.workflow.publication import MANIFEST_FOLDER
+
+_SUFFIXES: Final = ("", "-wal", "-shm")
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildReport:
+    """What a rebuild brought back."""
+
+    versions: int
+    damaged_lines: int
+    unclaimed_blobs: int
+    """Bytes whose names are lost; fsck tells which, and gives them new names with --repair."""
+    records: int
+    damaged_manifests: int
+    taken_in_again: int
+    """Files that no manifest told of, or that had changed since: looked at anew."""
+    old_database: Path | None
+
+    def sentence(self) -> str:
+        """The report for a person."""
+        damage = ""
+        if self.unclaimed_blobs:
+            damage = f" {self.unclaimed_blobs} files have lost their names; `fsck --repair` puts them in lost+found/."
+        if self.damaged_lines or self.damaged_manifests:
+            damage += f" {self.damaged_lines} journal lines and {self.damaged_manifests} manifests were unreadable."
+        kept = f" The old database is kept as {self.old_database}." if self.old_database else ""
+        return (
+            f"Rebuilt {self.versions} object versions and {self.records} records;"
+            f" {self.taken_in_again} files were looked at anew.{damage}{kept}"
+        )
+
+
+def rebuild(settings: Settings) -> RebuildReport:
+    """Rebuild the database of a data folder on which nobody else works.
+
+    Raises:
+        Conflict: a worker or another command has the folder open.
+        ConfigurationInvalid: there is no such data folder.
+    """
+    folder = settings.data_folder
+    uuid = stored_uuid(folder) or RandomIds().new_id()
+    _write_what_is_left(settings)
+    aside = _move_aside(folder)
+    database = Database(folder / DATABASE_FILE_NAME, local_schemas(), new_uuid=uuid)
+    try:
+        blobs = BlobFolder(folder, class_folders(settings), Files(), RandomIds())
+        rebuilt = rebuild_from_journal(database, folder, blobs)
+    finally:
+        database.close()
+    home = open_local(settings)
+    try:
+        records, damaged = _restore_records(home.platform.store, home.platform.catalog)
+        mended = home.platform.ingest.reconcile().keys_mended
+        home.finish()
+    finally:
+        home.close()
+    return RebuildReport(
+        rebuilt.versions, rebuilt.damaged_lines, rebuilt.unclaimed_blobs, records, damaged, mended, aside
+    )
+
+
+def _write_what_is_left(settings: Settings) -> None:
+    """Bring the journal up to date, if the old database can still be read at all."""
+    if not (settings.data_folder / DATABASE_FILE_NAME).exists():
+        return
+    try:
+        home = open_local(settings)
+    except PlatformError as error:
+        log.event(_logger, logging.INFO, "old database not usable", **{log.REASON: str(error)})
+        return
+    try:
+        _refuse_company(home)
+        with suppress(PlatformError):  # damaged further in: the journal holds what it holds
+            home.store.flush_journal()
+    finally:
+        home.close()
+
+
+def _refuse_company(home: LocalHome) -> None:
+    if home.workers():
+        raise Conflict("rebuilding the catalog", "a worker is running on this data folder", hint="Stop it first")
+
+
+def _move_aside(folder: Path) -> Path | None:
+    database = folder / DATABASE_FILE_NAME
+    if not database.exists():
+        return None
+    moment = SystemClock().now()
+    aside = folder / f"{DATABASE_FILE_NAME}.replaced-{moment:%Y%m%dT%H%M%S%f}"
+    for suffix in _SUFFIXES:
+        with suppress(FileNotFoundError):
+            Path(f"{database}{suffix}").rename(f"{aside}{suffix}")
+    return aside
+
+
+def _restore_records(store: ObjectStore, catalog: Catalog) -> tuple[int, int]:
+    """Put every manifest's record and entries into the empty catalog; how many records, and manifests unreadable."""
+    restored = damaged = 0
+    for version in walk(store, BucketRole.ANALYTICS, f"{MANIFEST_FOLDER}/"):
+        try:
+            with store.open(version.bucket, version.key) as reader:
+                record, entries = decode_manifest(reader.read())
+        except (PlatformError, ValueError) as error:
+            damaged += 1
+            log.event(_logger, logging.WARNING, "manifest not usable", key=version.key, reason=str(error))
+            continue
+        try:
+            catalog.get(record.file_id)
+        except NotFound:
+            for entry in entries:
+                catalog.put_entry(replace(entry, revision=0))
+            catalog.put(replace(record, revision=0))
+            restored += 1
+    return restored, damaged
