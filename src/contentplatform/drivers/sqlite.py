@@ -152,6 +152,7 @@ class Database:
         self, path: Path, schemas: Sequence[Schema], *, new_uuid: str, vfs: str | None = None, create: bool = True
     ) -> None:
         self.path = path
+        self.schema_version = schema_version(schemas)
         self._vfs = vfs
         refuse_unsafe_sqlite(apsw.sqlite_lib_version())
         refuse_network_file_system(path.parent)

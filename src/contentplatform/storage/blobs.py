@@ -105,6 +105,13 @@ class BlobFolder:
             if folder.is_dir(follow_symlinks=False):
                 yield from _entries(Path(folder.path))
 
+    def every_blob(self) -> Iterator[Blob]:
+        """Every blob that has a file."""
+        for place in PLACES:
+            for shard in SHARDS:
+                for entry in self.files_of_shard(place, shard):
+                    yield Blob(place, entry.name)
+
     def temporaries(self, place: Place) -> Iterator[os.DirEntry[str]]:
         """Every temporary file of the place."""
         return _entries(self.folder(place) / TEMPORARY_FOLDER)

@@ -127,13 +127,14 @@ class GarbageCollector:
                 yield from _candidates(str(place), entry, Blob(place, entry.name))
 
     def referenced(self, place: Place, shard: str) -> frozenset[str]:
-        """The hashes beginning with ``shard`` that versions in this place refer to."""
+        """The hashes beginning with ``shard`` that are no garbage: versions in this place have them, or a rebuild."""
         buckets = [bucket.role for bucket in BUCKETS if bucket.region == place.region]
         with self._database.read() as connection:
             rows = connection.rows(
                 "SELECT DISTINCT sha256 FROM object_versions WHERE sha256 >= ? AND sha256 < ? AND storage_class = ?"
-                f" AND bucket IN ({', '.join('?' * len(buckets))}) AND tombstoned_at IS NULL",
-                (shard, shard + "g", place.storage_class, *buckets),
+                f" AND bucket IN ({', '.join('?' * len(buckets))}) AND tombstoned_at IS NULL"
+                " UNION SELECT sha256 FROM unclaimed_blobs WHERE place = ? AND sha256 >= ? AND sha256 < ?",
+                (shard, shard + "g", place.storage_class, *buckets, str(place), shard, shard + "g"),
             )
         return frozenset(sha256 for (sha256,) in rows)
 

@@ -27,7 +27,7 @@ from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.drivers.files import FOLDER_MODE, Files, remove_quietly, translated_os_errors
 from contentplatform.drivers.sqlite import Database, Row, Transaction
 from contentplatform.errors import ConfigurationInvalid, Conflict
-from contentplatform.storage.blobs import TEMPORARY_FOLDER
+from contentplatform.storage.blobs import TEMPORARY_FOLDER, BlobFolder
 from contentplatform.storage.versions import point_at_newest
 
 MANIFESTS_FOLDER: Final = "manifests"
@@ -106,10 +106,11 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What a rebuild found."""
+    """What a rebuild found. Unclaimed blobs are kept until somebody decides: see fsck."""
 
     versions: int
     damaged_lines: int
+    unclaimed_blobs: int
 
 
 class Journal:
@@ -172,6 +173,21 @@ class Journal:
         if written:
             self._merge_small_segments()
         return written
+
+    def rewrite(self) -> None:
+        """Write every version into the journal anew, and drop the segments that were there before.
+
+        For a journal that has lost lines. Until the new segments are durable the old ones stay.
+        """
+        old = self.segments()
+        self._database.write(
+            lambda transaction: transaction.run(
+                "INSERT INTO object_journal (commit_seq) SELECT commit_seq FROM object_versions ORDER BY commit_seq"
+            )
+        )
+        self.flush()
+        for segment in old:
+            self._files.unlink(segment.path)
 
     def _strike_off(self, first_change_seq: int, last_change_seq: int) -> None:
         def work(transaction: Transaction) -> None:
@@ -239,10 +255,11 @@ class Journal:
                 self._files.unlink(segment.path)
 
 
-def rebuild_from_journal(database: Database, root: Path) -> Rebuilt:
+def rebuild_from_journal(database: Database, root: Path, blobs: BlobFolder) -> Rebuilt:
     """Fill an empty database's versions from the journal; then the store can be opened again.
 
-    The database must have been made with the folder's own ``stored_uuid``. Events are not told again.
+    The database must have been made with the folder's own ``stored_uuid``. Events are not told again. Blobs that no
+    line mentions, stored in the last moments before the loss, are noted as unclaimed and thus safe from the collector.
 
     Raises:
         Conflict: the database has versions already.
@@ -257,8 +274,17 @@ def rebuild_from_journal(database: Database, root: Path) -> Rebuilt:
                 continue
             _keep_latest(latest, line)
             last_change_seq = max(last_change_seq, line.change_seq)
-    database.write(lambda transaction: _insert(transaction, latest.values(), last_change_seq))
-    return Rebuilt(len(latest), damaged_lines)
+    known = {line.row["sha256"] for line in latest.values()}
+    unclaimed = [blob for blob in blobs.every_blob() if blob.sha256 not in known]
+
+    def work(transaction: Transaction) -> None:
+        _insert(transaction, latest.values(), last_change_seq)
+        transaction.run_many(
+            "INSERT INTO unclaimed_blobs VALUES (?, ?)", [(str(blob.place), blob.sha256) for blob in unclaimed]
+        )
+
+    database.write(work)
+    return Rebuilt(len(latest), damaged_lines, len(unclaimed))
 
 
 def _insert(transaction: Transaction, lines: Iterable[Line], last_change_seq: int) -> None:
@@ -273,7 +299,8 @@ def _insert(transaction: Transaction, lines: Iterable[Line], last_change_seq: in
         point_at_newest(transaction, bucket, key)
     # The rows came from the journal: nothing has to be written to it, and its count goes on from where it was.
     transaction.run("DELETE FROM object_journal")
-    transaction.run("UPDATE sqlite_sequence SET seq = ? WHERE name = 'object_journal'", (last_change_seq,))
+    transaction.run("DELETE FROM sqlite_sequence WHERE name = 'object_journal'")
+    transaction.run("INSERT INTO sqlite_sequence VALUES ('object_journal', ?)", (last_change_seq,))
 
 
 def _keep_latest(latest: dict[int, Line], line: Line) -> None:

@@ -41,7 +41,7 @@ from contentplatform.errors import (
 from contentplatform.storage.blobs import Blob, BlobFolder, IncomingBlob, Place
 from contentplatform.storage.garbage import Collected, GarbageCollector
 from contentplatform.storage.journal import Journal
-from contentplatform.storage.lifecycle import REGION_OF
+from contentplatform.storage.lifecycle import BUCKETS, REGION_OF
 from contentplatform.storage.port import (
     CHUNK_SIZE_BYTES,
     LIST_PAGE_SIZE,
@@ -107,7 +107,7 @@ class LocalObjectStore(ObjectStore):
     ) -> None:
         self.root = root
         self.database = database
-        self._clock = clock
+        self.clock = clock
         self._ids = ids
         self._on_event = on_event
         self._files = files or Files()
@@ -189,6 +189,22 @@ class LocalObjectStore(ObjectStore):
             raise _damaged(original, "they no longer hash to its name")
         return self._commit_incoming(incoming, bucket, key, options, event="copy")
 
+    def adopt_unclaimed(self, blob: Blob, size_bytes: int) -> ObjectVersion:
+        """Make bytes that a rebuild could not attribute an object again, under ``lost+found/`` and their hash."""
+        bucket = next(bucket.role for bucket in BUCKETS if bucket.region == blob.place.region)
+        options = PutOptions(storage_class=blob.place.storage_class)
+
+        def work(transaction: Transaction) -> ObjectVersion:
+            version = self._add_object(
+                transaction, bucket, f"lost+found/{blob.sha256}", blob.sha256, size_bytes, options, event="put"
+            )
+            transaction.run(
+                "DELETE FROM unclaimed_blobs WHERE place = ? AND sha256 = ?", (str(blob.place), blob.sha256)
+            )
+            return version
+
+        return self.database.write(work)
+
     def delete(self, bucket: BucketRole, key: str) -> ObjectVersion:
         check_object_key(key)
 
@@ -211,7 +227,7 @@ class LocalObjectStore(ObjectStore):
                 return
             transaction.run(
                 "UPDATE object_versions SET tombstoned_at = ? WHERE commit_seq = ?",
-                (timestamp(self._clock.now()), commit_seq),
+                (timestamp(self.clock.now()), commit_seq),
             )
             point_at_newest(transaction, bucket, key)
             self._tell(transaction, bucket, key, "delete_version", commit_seq)
@@ -275,7 +291,7 @@ class LocalObjectStore(ObjectStore):
             size_bytes=size_bytes,
             content_type=options.content_type,
             user_metadata=canonical(options.user_metadata),
-            created_at=timestamp(self._clock.now()),
+            created_at=timestamp(self.clock.now()),
         )
         commit_seq = transaction.insert(
             "INSERT INTO object_versions (bucket, key, version_no, version_id, kind, sha256, size_bytes, content_type,"
@@ -296,7 +312,7 @@ class LocalObjectStore(ObjectStore):
             return
         transaction.run(
             f"INSERT INTO {EVENTS_TABLE} (bucket, key, kind, commit_seq, created_at) VALUES (?, ?, ?, ?, ?)",
-            (bucket, key, kind, commit_seq, timestamp(self._clock.now())),
+            (bucket, key, kind, commit_seq, timestamp(self.clock.now())),
         )
         if self._on_event is not None:
             transaction.after_commit(self._on_event)

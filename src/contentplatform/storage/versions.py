@@ -2,7 +2,8 @@
 
 ``object_versions`` has a row for each version and delete marker that ever was; a deleted one stays as a tombstone, so
 that the numbers of a key's versions have no gap and their chain of hashes no missing link. ``object_current`` points at
-what a key shows. Triggers note every change of a version in ``object_journal``, from where the journal takes it.
+what a key shows. ``unclaimed_blobs`` are bytes that a rebuild found and no version had: nobody's, but not garbage.
+Triggers note every change of a version in ``object_journal``, from where the journal takes it.
 """
 
 # ruff: noqa: S608 - statements are put together from constants only; every value is bound
@@ -55,6 +56,8 @@ SCHEMA: Final = Schema(
         CREATE UNIQUE INDEX object_versions_by_id ON object_versions (bucket, key, version_id);
         CREATE INDEX object_versions_by_blob ON object_versions (sha256, storage_class, bucket)
             WHERE sha256 IS NOT NULL AND tombstoned_at IS NULL;
+        CREATE INDEX object_versions_buried ON object_versions (sha256, tombstoned_at)
+            WHERE sha256 IS NOT NULL AND tombstoned_at IS NOT NULL;
 
         CREATE TABLE object_current (
             bucket TEXT NOT NULL,
@@ -80,6 +83,12 @@ SCHEMA: Final = Schema(
             BEGIN INSERT INTO object_journal (commit_seq) VALUES (NEW.commit_seq); END;
         CREATE TRIGGER object_versions_changed AFTER UPDATE ON object_versions
             BEGIN INSERT INTO object_journal (commit_seq) VALUES (NEW.commit_seq); END;
+
+        CREATE TABLE unclaimed_blobs (
+            place TEXT NOT NULL,
+            sha256 TEXT NOT NULL,
+            PRIMARY KEY (place, sha256)
+        ) STRICT, WITHOUT ROWID;
 
         CREATE TABLE garbage_clock (
             only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
@@ -264,12 +273,15 @@ def load(connection: Connection, commit_seqs: Sequence[int]) -> tuple[ObjectVers
 
 
 def is_referenced(connection: Connection, blob: Blob) -> bool:
-    """Whether a version that is not deleted has these bytes."""
+    """Whether a version that is not deleted has these bytes, or they are unclaimed."""
     rows = connection.rows(
         "SELECT DISTINCT bucket FROM object_versions WHERE sha256 = ? AND storage_class = ? AND tombstoned_at IS NULL",
         (blob.sha256, blob.place.storage_class),
     )
-    return any(REGION_OF[BucketRole(bucket)] == blob.place.region for (bucket,) in rows)
+    if any(REGION_OF[BucketRole(bucket)] == blob.place.region for (bucket,) in rows):
+        return True
+    unclaimed = "SELECT 1 FROM unclaimed_blobs WHERE place = ? AND sha256 = ?"
+    return connection.row(unclaimed, (str(blob.place), blob.sha256)) is not None
 
 
 def refuse_existing(connection: Connection, bucket: BucketRole, key: str) -> None:
