@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from contentplatform.catalog.port import Catalog
+from contentplatform.catalog.codec import to_public
+from contentplatform.catalog.port import Catalog, Record
 from contentplatform.clock import Clock, IdSource, RandomIds, SystemClock
 from contentplatform.config import Settings
 from contentplatform.errors import ConfigurationInvalid
@@ -18,7 +19,8 @@ from contentplatform.ingest.port import EventSource
 from contentplatform.ingest.service import IngestService
 from contentplatform.media import MediaKind
 from contentplatform.processing.port import MediaProcessor
-from contentplatform.storage.port import ObjectStore, StorageClass
+from contentplatform.storage.lifecycle import bucket_name
+from contentplatform.storage.port import BucketRole, ObjectStore, StorageClass
 from contentplatform.workflow.definition import STATE_MACHINE
 from contentplatform.workflow.port import WorkflowEngine
 from contentplatform.workflow.publication import Publication
@@ -54,6 +56,10 @@ class Platform:
     library: Library
     steps: Steps
     processor: MediaProcessor
+
+    def describe(self, record: Record) -> dict[str, Any]:
+        """A record as the flat document that people and programs get."""
+        return to_public(record, bucket_name(BucketRole.PRIMARY, self.settings.storage.bucket_suffix))
 
     def take_in(self, limit: int = 200) -> int:
         """Handle events that wait, up to ``limit``; returns how many."""

@@ -16,7 +16,6 @@ import click
 from click._termui_impl import ProgressBar
 from click.termui import progressbar
 
-from contentplatform.catalog.codec import to_public
 from contentplatform.catalog.port import Record
 from contentplatform.cli.output import Output, shown, size
 from contentplatform.cli.session import Hands, Session, hands
@@ -162,7 +161,7 @@ def _has_ended(session: Session, key: str, version_id: str) -> bool:
 
 def _report(session: Session, key: str, version_id: str, outcome: AddOutcome) -> None:
     record = session.platform.library.record(key)
-    item = to_public(record)
+    item = session.platform.describe(record)
     outcome.items.append(item)
     if record.version_id != version_id:
         session.output.line(f"{shown(key)}  was replaced or removed meanwhile")
@@ -184,7 +183,7 @@ def _tell_what_waits(session: Session, stored: dict[str, str], outcome: AddOutco
     waiting = 0
     for key in stored:
         record = session.platform.library.record(key)
-        outcome.items.append(to_public(record))
+        outcome.items.append(session.platform.describe(record))
         waiting += record.status not in _ENDED
         session.output.line(f"{shown(key)}  stored  {record.status.value}")
     if waiting:

@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 
 import click
 
-from contentplatform.catalog.codec import to_public
 from contentplatform.catalog.port import Record, RecordPage, SearchQuery
 from contentplatform.cli.adding import AddRequest, add_files, plan
 from contentplatform.cli.output import EXIT_NEEDS_ATTENTION, EXIT_OK, Output, shown, size
@@ -107,7 +106,7 @@ def search(session: Session, /, words: tuple[str, ...], limit: int | None, curso
 def show(session: Session, key: str) -> int:
     """Show everything that is known of a file."""
     record = session.platform.library.record(key)
-    document = to_public(record)
+    document = session.platform.describe(record)
     session.output.document(document)
     _print_record(session.output, record, document)
     return EXIT_OK
@@ -166,7 +165,7 @@ def undelete(session: Session, key: str) -> int:
     """Bring a removed file back, with its record, tags and renditions."""
     record = session.platform.library.undelete(key)
     session.home.finish()
-    session.output.document(to_public(record))
+    session.output.document(session.platform.describe(record))
     session.output.line(f"{shown(key)} is back ({record.status.value})")
     return EXIT_OK
 
@@ -179,7 +178,7 @@ def move(session: Session, source: str, target: str) -> int:
     """Give a file another key; tags, versions, renditions and history come along."""
     record = session.platform.library.move(source, target)
     session.home.finish()
-    session.output.document(to_public(record))
+    session.output.document(session.platform.describe(record))
     session.output.line(f"{shown(source)} is now {shown(target)}")
     return EXIT_OK
 
@@ -240,7 +239,7 @@ def tag(session: Session, key: str, tags: tuple[str, ...], removed: tuple[str, .
         session.home.finish()
     else:
         record = library.record(key)
-    session.output.document(to_public(record))
+    session.output.document(session.platform.describe(record))
     session.output.line(f"{shown(key)}: {shown(', '.join(record.tags)) or 'no tags'}")
     return EXIT_OK
 
@@ -266,7 +265,7 @@ def edit(
         raise click.UsageError(f"Nothing to change. Try: contentplatform edit {key} --title TEXT")
     record = session.platform.library.edit(key, change)
     session.home.finish()
-    session.output.document(to_public(record))
+    session.output.document(session.platform.describe(record))
     session.output.line(f"{shown(key)}: {shown(record.title or 'no title')}")
     return EXIT_OK
 
@@ -281,7 +280,7 @@ def _print_found(session: Session, query: SearchQuery, limit: int | None, cursor
         cursor = page.cursor
         if cursor is None or (limit is not None and len(records) >= limit):
             break
-    session.output.document({"items": [to_public(record) for record in records], "next": cursor})
+    session.output.document({"items": [session.platform.describe(record) for record in records], "next": cursor})
     session.output.table(
         ("KEY", "KIND", "STATUS", "SIZE", "UPLOADED"),
         (

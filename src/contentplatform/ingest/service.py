@@ -122,7 +122,11 @@ class IngestService:
         crashpoint("ingest.recorded")
 
     def _point(self, record: Record | None, entry: LedgerEntry, key: str) -> None:
-        """Make the record show ``entry``'s version; the public keys follow where something changed."""
+        """Make the record show ``entry``'s version.
+
+        The public keys follow once the version has ended: while a new version is processed, the renditions of the one
+        before stay where they are.
+        """
         if record is None:
             self._catalog.put(self._publication.project(self._blank_record(entry, key), entry))
             return
@@ -130,7 +134,7 @@ class IngestService:
         if pointed == record:
             return
         stored = self._catalog.put(pointed)
-        if record.renditions or stored.renditions or record.deleted_at is not None:
+        if stored.status in {ProcessingStatus.COMPLETED, ProcessingStatus.FAILED}:
             self._publication.show(stored)
 
     def _new_entry(self, version: ObjectVersion) -> LedgerEntry:

@@ -114,3 +114,8 @@ def _without_warm_steps(rule: LifecycleRule) -> LifecycleRule:
         return tuple(step for step in steps if step.storage_class not in _LEFT_TO_INTELLIGENT_TIERING)
 
     return replace(rule, current=cold(rule.current), noncurrent=cold(rule.noncurrent))
+
+
+def bucket_name(role: BucketRole, suffix: str) -> str:
+    """The name of a bucket: ``content-platform-<role>-<suffix>``; the suffix is one setting for the whole platform."""
+    return f"content-platform-{role.value}-{suffix}"
