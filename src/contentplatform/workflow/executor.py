@@ -26,8 +26,8 @@ from contentplatform.drivers.doorbell import Doorbell, Listener
 from contentplatform.drivers.sqlite import Database, Transaction
 from contentplatform.errors import ConfigurationInvalid, PlatformError
 from contentplatform.workflow.definition import TIMEOUT, StateMachine, Task
-from contentplatform.workflow.interpreter import Move, TaskFailure, failure_of_exception
-from contentplatform.workflow.ledger import Lease, LeaseLostError, Ledger, WorkerEntry
+from contentplatform.workflow.interpreter import TaskFailure, WaitFor, failure_of_exception
+from contentplatform.workflow.ledger import Lease, LeaseLostError, Ledger, WorkerEntry, WrittenMove
 from contentplatform.workflow.local import RING_CHANGED, RING_WORK
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -396,6 +396,9 @@ class LocalExecutor:
                     lease = self._perform(lease)
             except PlatformError as error:
                 log.event(_LOGGER, logging.ERROR, "a slot could not work", reason=error.public, worker=self.name)
+            except Exception:
+                # A fault of ours: what was claimed is handed back by the watch, and the slot stays in service.
+                _LOGGER.exception("a slot could not work")
 
     def _is_called(self) -> bool:
         """Wait until there may be work. False: this thread is not wanted any more."""
@@ -439,7 +442,7 @@ class LocalExecutor:
         except LeaseLostError:
             log.event(_LOGGER, logging.WARNING, "late result refused", execution=lease.name, state=lease.state)
             return self._claim()
-        except PlatformError:
+        except Exception:
             with self._lock:
                 self._unsettled.append(lease)
             raise
@@ -465,7 +468,7 @@ class LocalExecutor:
             self._attempts[lease.token] = attempt
         return attempt
 
-    def _run(self, attempt: _Attempt) -> Move | TaskFailure:
+    def _run(self, attempt: _Attempt) -> WrittenMove | TaskFailure:
         """Call the step. What is to be done next, or why it failed."""
         lease, context = attempt.lease, attempt.context
         if self._ledger.is_late(lease):
@@ -487,8 +490,8 @@ class LocalExecutor:
             log.event(_LOGGER, logging.ERROR, "step failed unexpectedly", **fields, reason=_traceback(error))
         return failure
 
-    def _commit(self, attempt: _Attempt, outcome: Move | TaskFailure) -> Lease | None:
-        if isinstance(outcome, Move):
+    def _commit(self, attempt: _Attempt, outcome: WrittenMove | TaskFailure) -> Lease | None:
+        if isinstance(outcome, WrittenMove):
             try:
                 return self._commit_move(attempt.lease, outcome, attempt.context.work_at_commit())
             except _AtCommitError as error:
@@ -497,17 +500,19 @@ class LocalExecutor:
 
     def _commit_failure(self, lease: Lease, failure: TaskFailure, *, keep: bool) -> Lease | None:
         following = self._ledger.after_failure(lease, failure)
-        if isinstance(following, Move):
+        if isinstance(following, WrittenMove):
             return self._commit_move(lease, following, (), keep=keep)
 
         def put_off(unit: Transaction) -> Lease | None:
             self._ledger.retry_later(unit, lease, following, failure)
             return self._claim_in(unit) if keep and not self._stopping else None
 
-        return self._write(lease, put_off)
+        held = self._write(lease, put_off)
+        self._set_timer()
+        return held
 
     def _commit_move(
-        self, lease: Lease, move: Move, at_commit: Sequence[Callable[[], None]], *, keep: bool = True
+        self, lease: Lease, move: WrittenMove, at_commit: Sequence[Callable[[], None]], *, keep: bool = True
     ) -> Lease | None:
         """One commit: history, state and data, what the step wants along with it, and the next claim if it ends."""
 
@@ -518,15 +523,21 @@ class LocalExecutor:
                 _run_at_commit(work)
             return moved or (self._claim_in(unit) if stays else None)
 
-        return self._write(lease, advance)
+        held = self._write(lease, advance)
+        if isinstance(move.move.then, WaitFor):
+            self._set_timer()
+        return held
+
+    def _set_timer(self) -> None:
+        """Something waits now: let the watch look again how long it may sleep."""
+        if self._listener is not None:
+            self._listener.ring(_RING_TIMER)
 
     def _write(self, lease: Lease, work: Callable[[Transaction], Lease | None]) -> Lease | None:
         following = self._database.write(work)
         crashpoint("workflow.advanced")
         if following is None or following.sequence != lease.sequence:
             self._note_progress()
-            if self._listener is not None:
-                self._listener.ring(_RING_TIMER)  # it may wait now: the watch has to know until when
         if following is not None and following.token != lease.token:
             crashpoint("workflow.claimed")
         return following

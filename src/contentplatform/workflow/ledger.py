@@ -33,7 +33,6 @@ from contentplatform.workflow.interpreter import (
     succeeded,
     waited,
 )
-from contentplatform.workflow.port import ExecutionStatus
 
 SCHEMA: Final = Schema(
     "workflow",
@@ -109,6 +108,9 @@ WORKER_LOST: Final = "WorkerLost"
 _SELECT_HELD: Final = (
     "SELECT sequence, name, file_id, version_id, state, data, events, retries, losses, token, deadline FROM executions"
 )
+_STEP: Final = "state = ?, data = ?, events = ?, retries = '[]', losses = 0"
+_WAIT: Final = ", status = 'pending', worker = NULL, due = CASE WHEN woken THEN NULL ELSE ? END, woken = 0, boot = ?"
+_END: Final = ", status = ?, worker = NULL, ended_at = ?, error = ?, cause = ?"
 
 
 class LeaseLostError(Exception):
@@ -136,6 +138,30 @@ class Lease:
     def attempt(self) -> int:
         """Which attempt at the current state this is; the first is 1."""
         return 1 + sum(self.retries) + self.losses
+
+    def moved(self, state: str, data: str, events: int) -> Lease:
+        """The same hold on the same execution, in its next state."""
+        return Lease(
+            self.sequence,
+            self.name,
+            self.file_id,
+            self.version_id,
+            state,
+            data,
+            events,
+            (),
+            0,
+            self.token,
+            self.deadline,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenMove:
+    """A move with its data as JSON, made before the unit of work so that the writer is not kept waiting."""
+
+    move: Move
+    data: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,12 +278,13 @@ class Ledger:
                 (losses, lease.sequence),
             )
             return
-        crash = TaskFailure(
-            (ErrorCode.CRASH.value,), f"{losses} workers in a row were killed or hung while they worked on it"
-        )
-        self._note(unit, lease, (Visit(lease.state, "attempt_failed", None, crash.name, crash.cause),))
-        move = rescue(self._machine, lease.state, json.loads(lease.data), crash)
-        self.advance(unit, replace(lease, events=lease.events + 1), move, keep=False)
+        words = f"{losses} workers in a row were killed or hung while they worked on it"
+        crash = TaskFailure((ErrorCode.CRASH.value,), words)
+        following = self.after_failure(lease, crash)
+        if isinstance(following, RetryLater):
+            self.retry_later(unit, lease, following, crash)
+        else:
+            self.advance(unit, lease, following, keep=False)
 
     # -- claiming --------------------------------------------------------------------------------------------
 
@@ -293,27 +320,27 @@ class Ledger:
         return int(unit.value("SELECT count(*) FROM executions WHERE status = 'running'"))
 
     def _take(self, unit: Transaction, found: Lease, worker: str) -> Lease:
+        """Hold an execution under the next token; its time begins with the first claim."""
         token = int(unit.value("UPDATE fencing SET last_token = last_token + 1 RETURNING last_token"))
+        deadline = found.deadline
+        if deadline is None:
+            deadline = self._clock.monotonic_seconds() + self._machine.timeout_seconds
         unit.run(
-            "UPDATE executions SET status = 'running', worker = ?, token = ?, waits_for = NULL WHERE sequence = ?",
-            (worker, token, found.sequence),
+            "UPDATE executions SET status = 'running', worker = ?, token = ?, waits_for = NULL, deadline = ?,"
+            " started_at = coalesce(started_at, ?) WHERE sequence = ?",
+            (worker, token, deadline, timestamp(self._clock.now()), found.sequence),
         )
-        return replace(found, token=token)
+        return replace(found, token=token, deadline=deadline)
 
     def _begin(self, unit: Transaction, lease: Lease) -> Lease | None:
         """Bring a claimed execution to its next Task. None: it waits or ended on the way."""
         data = json.loads(lease.data)
         if lease.events == 0:
-            deadline = self._clock.monotonic_seconds() + self._machine.timeout_seconds
-            unit.run(
-                "UPDATE executions SET started_at = ?, deadline = ? WHERE sequence = ?",
-                (timestamp(self._clock.now()), deadline, lease.sequence),
-            )
-            return self.advance(unit, replace(lease, deadline=deadline), enter(self._machine, lease.state, data))
+            return self.advance(unit, lease, written(enter(self._machine, lease.state, data)))
         if self.is_late(lease):
             return self.advance(unit, lease, self._out_of_time(lease, data))
         if isinstance(self._machine.states[lease.state], Wait):
-            return self.advance(unit, lease, waited(self._machine, lease.state, data))
+            return self.advance(unit, lease, written(waited(self._machine, lease.state, data)))
         return lease
 
     # -- moving on -------------------------------------------------------------------------------------------
@@ -326,49 +353,51 @@ class Ledger:
             and lease.state not in self._rescuing
         )
 
-    def after_success(self, lease: Lease, result: Any) -> Move | TaskFailure:
+    def after_success(self, lease: Lease, result: Any) -> WrittenMove | TaskFailure:
         """What follows when the Task that ``lease`` stands in returned ``result``; a failure if that is too large.
 
         Raises:
             TypeError: the result is not JSON.
             ValueError: it has a number that JSON can't hold.
         """
-        move = succeeded(self._machine, lease.state, json.loads(lease.data), result)
-        if len(_dumped(move.then.data)) > DATA_LIMIT_BYTES:
+        move = written(succeeded(self._machine, lease.state, json.loads(lease.data), result))
+        if len(move.data) > DATA_LIMIT_BYTES:
             words = f"the data of the execution would be larger than {DATA_LIMIT_BYTES} bytes"
             return TaskFailure((TOO_MUCH_DATA,), words)
         return move
 
-    def after_failure(self, lease: Lease, failure: TaskFailure) -> Move | RetryLater:
+    def after_failure(self, lease: Lease, failure: TaskFailure) -> WrittenMove | RetryLater:
         """What follows when the Task that ``lease`` stands in failed."""
         data = json.loads(lease.data)
         if self.is_late(lease):
             return self._out_of_time(lease, data)
-        return failed(self._machine, lease.state, data, failure, lease.retries)
+        following = failed(self._machine, lease.state, data, failure, lease.retries)
+        return following if isinstance(following, RetryLater) else written(following)
 
-    def advance(self, unit: Transaction, lease: Lease, move: Move, *, keep: bool = True) -> Lease | None:
+    def advance(self, unit: Transaction, lease: Lease, following: WrittenMove, *, keep: bool = True) -> Lease | None:
         """Write a move down. The lease for the next Task, or None: it waits, ended, or was not to be kept.
 
         Raises:
             LeaseLostError: the token is not the current one any more; nothing is written.
         """
-        events = lease.events + len(move.visits)
-        data = _dumped(move.then.data)
-        moved: Lease | None = None
-        match move.then:
-            case RunTask(state):
-                moved = replace(lease, state=state, data=data, events=events, retries=(), losses=0)
-                self._move(unit, lease, state, data, events, "running" if keep else "pending")
-            case WaitFor(state, _, seconds):
-                self._move(unit, lease, state, data, events, "pending")
-                self._put_off(unit, lease, seconds)
-            case End(state, _, status, error, cause):
-                self._move(unit, lease, state, data, events, status.value)
-                unit.run(
-                    "UPDATE executions SET error = ?, cause = ? WHERE sequence = ?", (error, cause, lease.sequence)
-                )
-        self._note(unit, lease, move.visits)
-        return moved if keep else None
+        then, events = following.move.then, lease.events + len(following.move.visits)
+        common = (then.state, following.data, events)
+        held: Lease | None = None
+        match then:
+            case RunTask() if keep:
+                # The columns that indexes are made of stay untouched: this is the path that has to be quick.
+                self._change(unit, lease, _STEP, common)
+                held = lease.moved(then.state, following.data, events)
+            case RunTask():
+                self._change(unit, lease, f"{_STEP}, status = 'pending', worker = NULL", common)
+            case WaitFor(seconds=seconds):
+                due = self._clock.monotonic_seconds() + seconds
+                self._change(unit, lease, _STEP + _WAIT, (*common, due, self._clock.boot_id()))
+            case End(status=status, error=error, cause=cause):
+                ended_at = timestamp(self._clock.now())
+                self._change(unit, lease, _STEP + _END, (*common, status.value, ended_at, error, cause))
+        self._note(unit, lease, following.move.visits, following)
+        return held
 
     def retry_later(self, unit: Transaction, lease: Lease, again: RetryLater, failure: TaskFailure) -> None:
         """Put an execution off until its next attempt.
@@ -381,46 +410,32 @@ class Ledger:
             Visit(lease.state, "attempt_failed", None, failure.name, failure.cause),
             Visit(lease.state, "retry_scheduled", None, failure.name, f"again in {delay:.1f} s"),
         )
-        changed = unit.run(
-            "UPDATE executions SET status = 'pending', worker = NULL, retries = ?, due = ?, boot = ?, waits_for = ?,"
-            " events = events + ? WHERE sequence = ? AND token = ? AND status = 'running'",
-            (
-                json.dumps(again.retries),
-                self._clock.monotonic_seconds() + delay,
-                self._clock.boot_id(),
-                failure.cause,
-                len(visits),
-                lease.sequence,
-                lease.token,
-            ),
+        due = self._clock.monotonic_seconds() + delay
+        words = failure.cause
+        self._change(
+            unit,
+            lease,
+            "status = 'pending', worker = NULL, retries = ?, due = ?, boot = ?, waits_for = ?, events = events + 2",
+            (json.dumps(again.retries), due, self._clock.boot_id(), words),
         )
-        if not changed:
-            raise LeaseLostError(lease.name)
         self._note(unit, lease, visits)
 
-    def _out_of_time(self, lease: Lease, data: Mapping[str, Any]) -> Move:
+    def _out_of_time(self, lease: Lease, data: Mapping[str, Any]) -> WrittenMove:
         words = f"it was not done within {self._machine.timeout_seconds} s"
-        return rescue(self._machine, lease.state, data, TaskFailure((TIMEOUT,), words))
+        return written(rescue(self._machine, lease.state, data, TaskFailure((TIMEOUT,), words)))
 
-    def _move(self, unit: Transaction, lease: Lease, state: str, data: str, events: int, status: str) -> None:
-        ended_at = timestamp(self._clock.now()) if ExecutionStatus(status).ended else None
+    def _change(self, unit: Transaction, lease: Lease, assignments: str, values: Sequence[Any]) -> None:
+        """Change the execution if the lease's token is still the current one."""
         changed = unit.run(
-            "UPDATE executions SET status = ?, worker = CASE WHEN ? = 'running' THEN worker END, state = ?, data = ?,"
-            " events = ?, retries = '[]', losses = 0, ended_at = ?"
-            " WHERE sequence = ? AND token = ? AND status = 'running'",
-            (status, status, state, data, events, ended_at, lease.sequence, lease.token),
+            f"UPDATE executions SET {assignments} WHERE sequence = ? AND token = ? AND status = 'running'",  # noqa: S608 - the assignments are constants of this module
+            (*values, lease.sequence, lease.token),
         )
         if not changed:
             raise LeaseLostError(lease.name)
 
-    def _put_off(self, unit: Transaction, lease: Lease, seconds: float) -> None:
-        """Let a Wait begin; it is over at once if somebody rang for it before."""
-        unit.run(
-            "UPDATE executions SET due = CASE WHEN woken THEN NULL ELSE ? END, woken = 0, boot = ? WHERE sequence = ?",
-            (self._clock.monotonic_seconds() + seconds, self._clock.boot_id(), lease.sequence),
-        )
-
-    def _note(self, unit: Transaction, lease: Lease, visits: Sequence[Visit]) -> None:
+    def _note(
+        self, unit: Transaction, lease: Lease, visits: Sequence[Visit], following: WrittenMove | None = None
+    ) -> None:
         at = timestamp(self._clock.now())
         unit.run_many(
             "INSERT INTO execution_history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -432,7 +447,7 @@ class Ledger:
                     visit.state,
                     visit.event,
                     lease.attempt if visit.state == lease.state else 1,
-                    None if visit.output is None else _dumped(visit.output),
+                    _output(visit, following),
                     visit.error,
                     visit.cause,
                 )
@@ -444,6 +459,24 @@ class Ledger:
         sequence, name, file_id, version_id, state, data, events, retries, losses, token, deadline = row
         used = tuple(int(count) for count in json.loads(retries))
         return Lease(sequence, name, file_id, version_id, state, data, events, used, losses, token, deadline)
+
+
+def written(move: Move) -> WrittenMove:
+    """A move ready to be written.
+
+    Raises:
+        TypeError: its data is not JSON.
+        ValueError: it has a number that JSON can't hold.
+    """
+    return WrittenMove(move, _dumped(move.then.data))
+
+
+def _output(visit: Visit, following: WrittenMove | None) -> str | None:
+    if visit.output is None:
+        return None
+    if following is not None and visit.output is following.move.then.data:
+        return following.data
+    return _dumped(visit.output)
 
 
 def _dumped(data: Mapping[str, Any]) -> str:

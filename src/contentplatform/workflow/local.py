@@ -207,8 +207,10 @@ class LocalWorkflowEngine(WorkflowEngine):
                 return
             sequence, state, status = row
             waits = status == ExecutionStatus.PENDING and isinstance(self._machine.states[state], Wait)
-            change = "due = NULL" if waits else "woken = 1"
-            unit.run(f"UPDATE executions SET {change} WHERE sequence = ?", (sequence,))
+            unit.run(
+                "UPDATE executions SET due = CASE WHEN ? THEN NULL ELSE due END, woken = ? WHERE sequence = ?",
+                (waits, not waits, sequence),
+            )
             unit.after_commit(lambda: self._doorbell.ring(RING_WORK))
 
         self._database.write(work)
