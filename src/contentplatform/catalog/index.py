@@ -3,7 +3,8 @@
 * A record's *position* is its place in the order of upload: microseconds since 1970, times 1 024, plus a free slot.
   It is the rowid of the narrow row that filters look at, of the document beside it, and of the row in the text index.
   So every index yields the newest upload first, without sorting, and one number is a cursor for all of them.
-* Tags and folders are *labels*: ``(label, position)`` rows to walk, and tokens in the text index to combine with words.
+* Tags and folders are *labels*: ``(label, position)`` rows to walk. In the text index the labels, kind, status and
+  whether it is deleted are tokens beside the words, so that a common word with a rare condition is no long walk.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from contentplatform.catalog.port import Record, SearchQuery
 from contentplatform.catalog.search import TEXT_KEY, TextQuery, folders_above, searchable_words
 from contentplatform.clock import timestamp
 from contentplatform.drivers.sqlite import Connection, Transaction
+from contentplatform.media import MediaKind, ProcessingStatus
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SLOTS_PER_MICROSECOND: Final = 1_024
@@ -43,7 +45,7 @@ class Placed:
         """What the row of the text index is made from; cheaper to compare than the words themselves."""
         record = self.record
         text = record.processing_metadata.get(TEXT_KEY)
-        return self.position, record.file_path, record.tags, record.title, record.description, text
+        return self.position, _tokens(record), record.title, record.description, text
 
 
 def find(view: Connection, file_id: str) -> Placed | None:
@@ -105,8 +107,19 @@ def _labels(record: Record) -> list[str]:
     return [*folders, *(_label("tag", tag) for tag in dict.fromkeys(record.tags))]
 
 
+def _tokens(record: Record) -> list[str]:
+    """What stands beside the words of ``record`` in the text index."""
+    return [*_labels(record), *_state_labels(record.deleted_at, record.kind, record.status)]
+
+
+def _state_labels(deleted: object, kind: MediaKind | None, status: ProcessingStatus | None) -> list[str]:
+    # Being there is no label: nearly everything has it, and following it along would slow rare words down.
+    named = (("deleted", "yes" if deleted else None), ("kind", kind), ("status", status))
+    return [_label(sort, name) for sort, name in named if name is not None]
+
+
 def _label(sort: str, name: str) -> str:
-    """A tag or folder as one token of bounded length; no word of a text ever looks like it."""
+    """A tag, folder or state as one token of bounded length; no word of a text ever looks like it."""
     return "#" + hashlib.blake2b(f"{sort} {name}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -144,7 +157,8 @@ def page_statement(
 
 
 def _text_way(query: SearchQuery, text: TextQuery) -> _Way:
-    tokens = [f'"{token}"' for token in (*text.exact, *_query_labels(query))]
+    states = _state_labels(query.deleted, query.kind, query.status)
+    tokens = [f'"{token}"' for token in (*text.exact, *_query_labels(query), *states)]
     if text.prefix is not None:
         tokens.append(f'"{text.prefix}" *')
     return _Way(
@@ -303,6 +317,6 @@ def _index(transaction: Transaction, file_id: str) -> None:
         transaction.run("DELETE FROM catalog_search_rows WHERE file_id = ?", (file_id,))
     known = find(transaction, file_id)
     if known is not None:
-        tokens = " ".join((*searchable_words(known.record), *_labels(known.record)))
+        tokens = " ".join((*searchable_words(known.record), *_tokens(known.record)))
         transaction.run("INSERT INTO catalog_search (rowid, words) VALUES (?, ?)", (known.position, tokens))
         transaction.run("INSERT INTO catalog_search_rows VALUES (?, ?)", (file_id, known.position))
