@@ -11,9 +11,9 @@ import click
 
 from contentplatform import __version__, config, log
 from contentplatform.cli import executions, files, operate
-from contentplatform.cli.output import EXIT_INTERRUPTED, EXIT_USAGE, Output
+from contentplatform.cli.output import EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_USAGE, Output
 from contentplatform.cli.session import Session
-from contentplatform.errors import PlatformError
+from contentplatform.errors import PlatformError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         output.talk("Interrupted. What was acknowledged is kept; the same command goes on where this one stopped.")
         code = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = EXIT_INTERRUPTED
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            sys.stderr.close()  # nobody reads any more, and Python would complain of that at exit
+            sys.exit(EXIT_INTERRUPTED)
+        code = output.fail(Unavailable(f"using {error.filename or 'this machine'}", error.strerror or str(error)))
+    except Exception as error:  # the outermost edge: a fault of ours is said in words, its trace goes to the log
+        logging.getLogger("contentplatform").exception("unexpected error")
+        output.talk(
+            f"Error: an unexpected fault of the platform ({type(error).__name__}). Nothing acknowledged is lost."
+        )
+        code = EXIT_UNEXPECTED
     sys.exit(code if isinstance(code, int) else 0)

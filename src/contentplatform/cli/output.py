@@ -34,6 +34,8 @@ EXIT_OK: Final = 0
 EXIT_NEEDS_ATTENTION: Final = 1
 """The command did its work and found something: a file that failed, a broken invariant, a failed check."""
 EXIT_USAGE: Final = 2
+EXIT_UNEXPECTED: Final = 70
+"""A fault of the platform that nobody foresaw (sysexits.h, EX_SOFTWARE)."""
 EXIT_INTERRUPTED: Final = 130
 
 
