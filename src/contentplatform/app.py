@@ -143,7 +143,7 @@ class LocalHome:
         return (
             *storage_checks(self.store),
             *workflow_checks(self.engine),
-            *catalog_checks(self.catalog, self.store),
+            *catalog_checks(self.catalog, self.store, is_live=self.platform.ingest.is_live),
         )
 
     def close(self) -> None:

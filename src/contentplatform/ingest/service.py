@@ -78,7 +78,7 @@ class IngestService:
     def restart(self, file_id: str, version_id: str, lane: Lane) -> str:
         """Process a version anew, as a new execution; returns its name. One that has not ended is left to go on."""
         entry = self._catalog.get_entry(file_id, version_id)
-        if entry.execution and self._is_live(entry):
+        if entry.execution and self.is_live(entry.execution):
             return entry.execution
         key = self._catalog.get(file_id).file_path
         return self._together(lambda: self._start(entry, key, lane)).execution
@@ -187,11 +187,12 @@ class IngestService:
             case ProcessingStatus.FAILED:
                 return False
             case ProcessingStatus.PENDING | ProcessingStatus.PROCESSING:
-                return not entry.execution or not self._is_live(entry)
+                return not entry.execution or not self.is_live(entry.execution)
 
-    def _is_live(self, entry: LedgerEntry) -> bool:
+    def is_live(self, execution: str) -> bool:
+        """Whether there is an execution of this name that has not ended."""
         try:
-            return not self._engine.get(entry.execution).status.ended
+            return not self._engine.get(execution).status.ended
         except NotFound:
             return False
 
@@ -328,7 +329,7 @@ class IngestService:
         if record.status not in {ProcessingStatus.PENDING, ProcessingStatus.PROCESSING}:
             return False
         try:
-            return not self._is_live(self._catalog.get_entry(record.file_id, version_id))
+            return not self.is_live(self._catalog.get_entry(record.file_id, version_id).execution)
         except NotFound:
             return True
 

@@ -7,6 +7,7 @@ over the same code.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -230,24 +231,31 @@ class Steps:
         """Store one rendition under the version's own key, unless those very bytes are there already."""
         stored_key = self._publication.stored_key(entry, file.name, file.extension)
         with file.path.open("rb") as body:
-            stored = self._store.put(
-                BucketRole.PROCESSED,
-                stored_key,
-                body,
-                PutOptions(content_type=file.content_type, user_metadata=file.user_metadata),
-            )
+            sha256 = hashlib.file_digest(body, "sha256").hexdigest()
+            if not self._is_stored(stored_key, sha256):
+                body.seek(0)
+                options = PutOptions(
+                    content_type=file.content_type, user_metadata=file.user_metadata, expected_sha256=sha256
+                )
+                self._store.put(BucketRole.PROCESSED, stored_key, body, options)
         return _as_json(
             Rendition(
                 name=file.name,
                 key=rendition_key(RENDITION_FOLDERS[file.name], key, file.extension),
                 stored_key=stored_key,
                 content_type=file.content_type,
-                size_bytes=stored.size_bytes,
-                sha256=stored.sha256 or "",
+                size_bytes=file.path.stat().st_size,
+                sha256=sha256,
                 width=file.width,
                 height=file.height,
             )
         )
+
+    def _is_stored(self, key: str, sha256: str) -> bool:
+        try:
+            return self._store.head(BucketRole.PROCESSED, key).sha256 == sha256
+        except NotFound:
+            return False
 
     def _bounded(self, entry: LedgerEntry, rendered: Rendered) -> dict[str, Any]:
         """The facts that fit a record; where they are too long, all of them go into an object beside it."""
