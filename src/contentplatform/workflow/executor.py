@@ -16,8 +16,8 @@ import os
 import threading
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from contentplatform import log
 from contentplatform.clock import Clock, IdSource
@@ -29,6 +29,7 @@ from contentplatform.workflow.definition import TIMEOUT, StateMachine, Task
 from contentplatform.workflow.interpreter import TaskFailure, WaitFor, failure_of_exception
 from contentplatform.workflow.ledger import Lease, LeaseLostError, Ledger, WorkerEntry, WrittenMove
 from contentplatform.workflow.local import RING_CHANGED, RING_WORK
+from contentplatform.workflow.port import TaskContext, TaskFunction
 
 _LOGGER: Final = logging.getLogger(__name__)
 _RING_TIMER: Final = b"t"
@@ -50,40 +51,6 @@ class ExecutorSettings:
     """How long a lost ring of the doorbell can go unnoticed."""
     losses_allowed: int = 5
     """An execution that lost this many workers in one state is taken for the cause, and fails."""
-
-
-@dataclass(slots=True)
-class TaskContext:
-    """What a step may know about the attempt that it is."""
-
-    execution: str
-    file_id: str
-    version_id: str
-    state: str
-    attempt: int
-    """1 for the first attempt at this state."""
-    token: int
-    """The fencing token: a later attempt, anywhere, has a higher one."""
-    deadline_seconds: float
-    """When the attempt is over its time, in the clock's seconds since boot."""
-    cancelled: threading.Event
-    """Set when nobody wants the result any more: stop soon, it will be refused."""
-    _commits: list[Callable[[], None]] = field(default_factory=list)
-
-    def work_at_commit(self) -> tuple[Callable[[], None], ...]:
-        """What ``at_commit`` collected."""
-        return tuple(self._commits)
-
-    def at_commit(self, work: Callable[[], None]) -> None:
-        """Run ``work`` in the unit of work that commits this state: together with it, once, or not at all.
-
-        It is not run if the lease was lost meanwhile. aws: run right after the step, so it must be idempotent too.
-        """
-        self._commits.append(work)
-
-
-TaskFunction = Callable[[Mapping[str, Any], TaskContext], Mapping[str, Any]]
-"""A step: the data of the execution in, its result out, both plain JSON. Raises to fail; idempotent."""
 
 
 @dataclass(slots=True)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Final
@@ -93,6 +94,40 @@ class ExecutionPage:
     executions: tuple[Execution, ...]
     cursor: str | None
     """Opaque; None: this was the last page."""
+
+
+@dataclass(slots=True)
+class TaskContext:
+    """What a step may know about the attempt that it is."""
+
+    execution: str
+    file_id: str
+    version_id: str
+    state: str
+    attempt: int
+    """1 for the first attempt at this state."""
+    token: int
+    """The fencing token: a later attempt, anywhere, has a higher one."""
+    deadline_seconds: float
+    """When the attempt is over its time, in the clock's seconds since boot."""
+    cancelled: threading.Event
+    """Set when nobody wants the result any more: stop soon, it will be refused."""
+    _commits: list[Callable[[], None]] = field(default_factory=list)
+
+    def work_at_commit(self) -> tuple[Callable[[], None], ...]:
+        """What ``at_commit`` collected."""
+        return tuple(self._commits)
+
+    def at_commit(self, work: Callable[[], None]) -> None:
+        """Run ``work`` in the unit of work that commits this state: together with it, once, or not at all.
+
+        It is not run if the lease was lost meanwhile. aws: run right after the step, so it must be idempotent too.
+        """
+        self._commits.append(work)
+
+
+TaskFunction = Callable[[Mapping[str, Any], TaskContext], Mapping[str, Any]]
+"""A step: the data of the execution in, its result out, both plain JSON. Raises to fail; idempotent."""
 
 
 class WorkflowEngine(ABC):
