@@ -230,7 +230,8 @@ class StorageChecks:
     def containment(self, _run: CheckRun) -> Iterator[Finding]:
         """I23: no link leads out, nothing is writable that must not be, nobody else can read blobs."""
         strict = (*self._blobs.tops(), self._store.journal.folder)
-        for top in dict.fromkeys((self._store.root, *strict)):
+        elsewhere = [folder for folder in strict if not folder.is_relative_to(self._store.root)]
+        for top in (self._store.root, *elsewhere):
             for path in _walk(top):
                 problem = _mode_problem(path, strict=any(path.is_relative_to(folder) for folder in strict))
                 if problem is not None:

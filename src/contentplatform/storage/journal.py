@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from contentplatform.clock import IdSource
 from contentplatform.drivers.crashpoint import crashpoint
-from contentplatform.drivers.files import FOLDER_MODE, Files, remove_quietly, translated_os_errors
+from contentplatform.drivers.files import Files, remove_quietly, translated_os_errors
 from contentplatform.drivers.sqlite import Database, Row, Transaction
 from contentplatform.errors import ConfigurationInvalid, Conflict
 from contentplatform.storage.blobs import TEMPORARY_FOLDER, BlobFolder
@@ -122,10 +122,9 @@ class Journal:
         self._ids = ids
         self.folder = root / MANIFESTS_FOLDER
         self._temporaries = self.folder / TEMPORARY_FOLDER
-        with translated_os_errors("creating the journal"):
-            self._temporaries.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-        files.sync_folder(self.folder)
-        files.sync_folder(root)
+        for folder in (self.folder, self._temporaries):
+            files.make_folder(folder)
+            files.sync_folder(folder.parent)
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -134,6 +133,10 @@ class Journal:
         with translated_os_errors("reading the journal"):
             paths = sorted(path for path in self.folder.iterdir() if path.name.endswith(_SUFFIX))
         return [segment for path in paths if (segment := Segment.parse(path)) is not None]
+
+    def new_temporary(self) -> Path:
+        """A name for a temporary file that the collector sweeps if its writer dies."""
+        return self._temporaries / self._ids.new_id()
 
     def temporaries(self) -> Iterator[os.DirEntry[str]]:
         """Temporary files, of writers alive or dead."""
@@ -211,7 +214,7 @@ class Journal:
         content = "".join(line.text() + "\n" for line in lines).encode("ascii")
         digest = hashlib.sha256(content).hexdigest()[:12]
         target = self.folder / f"{lines[0].change_seq:019d}-{lines[-1].change_seq:019d}-{digest}{_SUFFIX}"
-        temporary = self._temporaries / self._ids.new_id()
+        temporary = self.new_temporary()
         descriptor = self._files.create(temporary)
         try:
             try:

@@ -113,7 +113,7 @@ class LocalObjectStore(ObjectStore):
         self._files = files or Files()
         self.blobs = BlobFolder(root, class_folders, self._files, ids)
         self.journal = Journal(database, root, self._files, ids)
-        _claim_root(root, database.uuid, self._files, ids)
+        _claim_root(root, database.uuid, self._files, self.journal)
         self.journal.refuse_lost_database()
         self.garbage = GarbageCollector(
             database, self.blobs, self.journal, clock, self._files, grace_seconds=gc_grace_seconds
@@ -618,12 +618,12 @@ def stored_uuid(root: Path) -> str | None:
         raise ConfigurationInvalid(f"opening {root}", f"{PLATFORM_FILE} can't be read ({error})") from error
 
 
-def _claim_root(root: Path, uuid: str, files: Files, ids: IdSource) -> None:
+def _claim_root(root: Path, uuid: str, files: Files, journal: Journal) -> None:
     """Tie the folder and the database together: a database put here from elsewhere must not rule these blobs."""
     known = stored_uuid(root)
     if known is None:
         content = json.dumps({"format": 1, "uuid": uuid}).encode() + b"\n"
-        write_durably(files, root / PLATFORM_FILE, content, root / f".{PLATFORM_FILE}.{ids.new_id()}")
+        write_durably(files, root / PLATFORM_FILE, content, journal.new_temporary())
     elif known != uuid:
         raise ConfigurationInvalid(
             f"opening {root}",
