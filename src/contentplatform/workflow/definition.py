@@ -202,7 +202,8 @@ TRANSIENT_ERRORS: Final = frozenset(
 )
 """What may be retried at all."""
 
-_WORKING: Final = (_PASSING, _DISK_FULL, _CRASHED, _UNEXPECTED)
+# At home an error also goes by its family's name, and the first retrier that matches decides: Unavailable comes last.
+_WORKING: Final = (_DISK_FULL, _CRASHED, _PASSING, _UNEXPECTED)
 _TALKING: Final = (*_WORKING, _TOO_SLOW)
 _RECORD_FAILURE: Final = Catcher((ALL_ERRORS,), "RecordFailure", "$.error")
 _MINUTE: Final = 60
