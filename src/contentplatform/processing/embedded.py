@@ -7,6 +7,7 @@ without control characters; numbers as JSON numbers. Places, serial numbers and 
 from __future__ import annotations
 
 import struct
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -144,6 +145,13 @@ def credit_xmp(credit: Credit) -> bytes:
         f'<rdf:Description rdf:about="" xmlns:dc="{_DC}" xmlns:photoshop="{_PHOTOSHOP}">{"".join(parts)}'
         '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
     ).encode()
+
+
+def as_ascii(text: str) -> str:
+    """``text`` in EXIF's own alphabet, without accents; empty where that would not be readable (XMP says it all)."""
+    plain = unicodedata.normalize("NFKD", text.replace("©", "(c)").replace("®", "(r)"))
+    letters = "".join(character for character in plain if not unicodedata.combining(character))
+    return letters if letters.isascii() else ""
 
 
 def clean_text(raw: bytes | str, limit: int = TEXT_LIMIT) -> str:

@@ -17,7 +17,7 @@ import pi_heif  # type: ignore[import-untyped]  # it ships no types
 import pyvips
 
 from contentplatform.errors import ErrorCode, NoSpace, ProcessingFailed
-from contentplatform.processing.embedded import Credit, Embedded, credit_xmp, describe
+from contentplatform.processing.embedded import Credit, Embedded, as_ascii, credit_xmp, describe
 from contentplatform.processing.integrity import ends_early
 from contentplatform.processing.presets import (
     ALLOWED_LOADERS,
@@ -401,7 +401,7 @@ def _saying_only(image: pyvips.Image, credit: Credit) -> pyvips.Image:
         if name.startswith(_METADATA_PREFIXES):
             image.remove(name)
     image.set_type(pyvips.GValue.blob_type, "xmp-data", credit_xmp(credit))
-    for name, text in (("Artist", "; ".join(credit.creators)), ("Copyright", credit.rights)):
+    for name, text in (("Artist", as_ascii("; ".join(credit.creators))), ("Copyright", as_ascii(credit.rights))):
         if text:
             image.set_type(pyvips.GValue.gstr_type, f"exif-ifd0-{name}", text)
     return image
