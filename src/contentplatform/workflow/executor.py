@@ -206,32 +206,37 @@ class LocalExecutor:
         self.name = name
 
     def _sign_off(self) -> None:
-        name, listener = self.name, self._listener
+        """Hand back what is still held, refuse what its steps return, and take the bell down."""
         with self._lock:
             self._stopping = True
             left = list(self._attempts.values())
             self._slots.clear()
         for attempt in left:
             self._settle_once(attempt)
-        self.name = ""
-        self._database.write(lambda unit: self._ledger.sign_off(unit, name))
-        for attempt in left:
             attempt.context.cancelled.set()
-        if listener is not None:
-            listener.ring(RING_CHANGED)
-            if self._watching is not None:
-                self._watching.join()
-                self._watching = None
-            listener.close()
-            self._listener = None
+        name, self.name = self.name, ""
+        try:
+            self._database.write(lambda unit: self._ledger.sign_off(unit, name))
+        finally:
+            self._take_bell_down()
         self._doorbell.ring(RING_WORK)
+
+    def _take_bell_down(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is None:
+            return
+        listener.ring(RING_CHANGED)
+        if self._watching is not None:
+            self._watching.join()
+            self._watching = None
+        listener.close()
 
     # -- the watch -------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         looked = self._clock.monotonic_seconds()
-        while self._listener is not None and self.name:
-            rings = self._listener.wait(self._pause_seconds())
+        while (listener := self._listener) is not None and self.name:
+            rings = listener.wait(self._pause_seconds())
             if RING_WORK in rings:
                 self._call_slot()
             now = self._clock.monotonic_seconds()
@@ -240,7 +245,10 @@ class LocalExecutor:
                 self._tick_safely()
 
     def _tick_safely(self) -> None:
-        """A watch that dies would let every lease run out: whatever fails now is tried again at the next tick."""
+        """Tick, whatever happens.
+
+        A watch that dies would let every lease run out: whatever fails now is tried again at the next tick.
+        """
         try:
             self.tick()
         except PlatformError as error:

@@ -33,6 +33,7 @@ from contentplatform.workflow.interpreter import (
     succeeded,
     waited,
 )
+from contentplatform.workflow.port import Lane
 
 SCHEMA: Final = Schema(
     "workflow",
@@ -106,7 +107,8 @@ SCHEMA: Final = Schema(
 WORKER_LOST: Final = "WorkerLost"
 
 _SELECT_HELD: Final = (
-    "SELECT sequence, name, file_id, version_id, state, data, events, retries, losses, token, deadline FROM executions"
+    "SELECT sequence, name, file_id, version_id, lane, state, data, events, retries, losses, token, deadline"
+    " FROM executions"
 )
 _STEP: Final = "state = ?, data = ?, events = ?, retries = '[]', losses = 0"
 _WAIT: Final = ", status = 'pending', worker = NULL, due = CASE WHEN woken THEN NULL ELSE ? END, woken = 0, boot = ?"
@@ -125,6 +127,7 @@ class Lease:
     name: str
     file_id: str
     version_id: str
+    lane: int
     state: str
     data: str
     """JSON."""
@@ -146,6 +149,7 @@ class Lease:
             self.name,
             self.file_id,
             self.version_id,
+            self.lane,
             state,
             data,
             events,
@@ -310,14 +314,21 @@ class Ledger:
         )
         while True:
             row = unit.row(f"{_SELECT_HELD} WHERE status = 'pending' AND due IS NULL ORDER BY lane, sequence LIMIT 1")
-            if row is None or self._running(unit) >= folder_slots:
+            if row is None or not self._may_take(unit, worker, folder_slots):
                 return None
             lease = self._begin(unit, self._take(unit, self._lease(row), worker))
             if lease is not None:
                 return lease
 
-    def _running(self, unit: Transaction) -> int:
-        return int(unit.value("SELECT count(*) FROM executions WHERE status = 'running'"))
+    def _may_take(self, unit: Transaction, worker: str, folder_slots: int) -> bool:
+        """Whether the data folder has a free slot, and the worker has not been declared dead."""
+        return bool(
+            unit.value(
+                "SELECT EXISTS (SELECT 1 FROM workers WHERE name = ?)"
+                " AND (SELECT count(*) FROM executions WHERE status = 'running') < ?",
+                (worker, folder_slots),
+            )
+        )
 
     def _take(self, unit: Transaction, found: Lease, worker: str) -> Lease:
         """Hold an execution under the next token; its time begins with the first claim."""
@@ -375,7 +386,9 @@ class Ledger:
         return following if isinstance(following, RetryLater) else written(following)
 
     def advance(self, unit: Transaction, lease: Lease, following: WrittenMove, *, keep: bool = True) -> Lease | None:
-        """Write a move down. The lease for the next Task, or None: it waits, ended, or was not to be kept.
+        """Write a move down. The lease for the next Task, or None: it waits, ended, or was let go.
+
+        It is let go where ``keep`` is False, and between two states of a repeat while an upload is ready.
 
         Raises:
             LeaseLostError: the token is not the current one any more; nothing is written.
@@ -384,7 +397,7 @@ class Ledger:
         common = (then.state, following.data, events)
         held: Lease | None = None
         match then:
-            case RunTask() if keep:
+            case RunTask() if keep and not self._must_yield(unit, lease):
                 # The columns that indexes are made of stay untouched: this is the path that has to be quick.
                 self._change(unit, lease, _STEP, common)
                 held = lease.moved(then.state, following.data, events)
@@ -419,6 +432,15 @@ class Ledger:
             (json.dumps(again.retries), due, self._clock.boot_id(), words),
         )
         self._note(unit, lease, visits)
+
+    def _must_yield(self, unit: Transaction, lease: Lease) -> bool:
+        """Uploads never wait for a repeat to come to its end, only for the state that it is in."""
+        return lease.lane != Lane.UPLOAD and bool(
+            unit.value(
+                "SELECT EXISTS (SELECT 1 FROM executions WHERE status = 'pending' AND due IS NULL AND lane = ?)",
+                (int(Lane.UPLOAD),),
+            )
+        )
 
     def _out_of_time(self, lease: Lease, data: Mapping[str, Any]) -> WrittenMove:
         words = f"it was not done within {self._machine.timeout_seconds} s"
@@ -456,9 +478,9 @@ class Ledger:
         )
 
     def _lease(self, row: Row) -> Lease:
-        sequence, name, file_id, version_id, state, data, events, retries, losses, token, deadline = row
+        sequence, name, file_id, version_id, lane, state, data, events, retries, losses, token, deadline = row
         used = tuple(int(count) for count in json.loads(retries))
-        return Lease(sequence, name, file_id, version_id, state, data, events, used, losses, token, deadline)
+        return Lease(sequence, name, file_id, version_id, lane, state, data, events, used, losses, token, deadline)
 
 
 def written(move: Move) -> WrittenMove:
