@@ -372,6 +372,11 @@ def _probe_confinement() -> Confinement:
 
 
 def _load(entry_point: str) -> Job:
+    """The job's function, and with it everything that it will ever import: a child can't open a file of code."""
+    try:
+        raise RuntimeError
+    except RuntimeError:
+        traceback.format_exc()  # formatting a trace imports modules of its own
     module, _, name = entry_point.partition(":")
     job: Job = getattr(importlib.import_module(module), name)
     return job

@@ -335,7 +335,8 @@ def _read_xmp(block: bytes) -> _Xmp:
 def _parse(block: bytes) -> Element:
     """The tree of an XML text. Document types are refused, so there are no entities to expand or to fetch."""
     builder = TreeBuilder()
-    parser = expat.ParserCreate(namespace_separator="}")
+    # XMP in a picture is UTF-8, whatever its declaration says; no other codec could be loaded in the sandbox.
+    parser = expat.ParserCreate(encoding="utf-8", namespace_separator="}")
     elements = 0
 
     def start(name: str, attributes: dict[str, str]) -> None:
