@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from contentplatform.storage.lifecycle import BUCKETS
 from contentplatform.storage.port import StorageClass
 
 TEMPORARY_FOLDER: Final = ".tmp"
-SHARDS: Final = tuple(f"{number:02x}" for number in range(256))
+_SHARD: Final = re.compile(r"[0-9a-f]{2}")
 _BUFFER_BYTES: Final = 4 << 20
 """Hashing and writing take turns over two joined buffers of this size: small pieces lose half the speed to the GIL."""
 _HASHING_THREADS: Final = 4
@@ -105,12 +106,22 @@ class BlobFolder:
             if folder.is_dir(follow_symlinks=False):
                 yield from _entries(Path(folder.path))
 
+    def places(self) -> list[Place]:
+        """The places that have a folder."""
+        return [place for place in PLACES if self.folder(place).is_dir()]
+
+    def shards(self) -> Iterator[tuple[Place, str]]:
+        """The outer folders of hashes that there are, as a place and the first two digits."""
+        for place in self.places():
+            for entry in sorted(_entries(self.folder(place)), key=lambda entry: entry.name):
+                if _SHARD.fullmatch(entry.name):
+                    yield place, entry.name
+
     def every_blob(self) -> Iterator[Blob]:
         """Every blob that has a file."""
-        for place in PLACES:
-            for shard in SHARDS:
-                for entry in self.files_of_shard(place, shard):
-                    yield Blob(place, entry.name)
+        for place, shard in self.shards():
+            for entry in self.files_of_shard(place, shard):
+                yield Blob(place, entry.name)
 
     def temporaries(self, place: Place) -> Iterator[os.DirEntry[str]]:
         """Every temporary file of the place."""

@@ -25,7 +25,7 @@ from contentplatform.clock import parse_timestamp
 from contentplatform.drivers.files import translated_os_errors
 from contentplatform.drivers.sqlite import APPLICATION_ID, Row
 from contentplatform.findings import Check, CheckRun, Finding, Severity
-from contentplatform.storage.blobs import PLACES, SHARDS, TEMPORARY_FOLDER, Blob, Place
+from contentplatform.storage.blobs import PLACES, TEMPORARY_FOLDER, Blob, Place
 from contentplatform.storage.journal import MANIFESTS_FOLDER
 from contentplatform.storage.lifecycle import REGION_OF
 from contentplatform.storage.local import LocalObjectStore, stored_uuid
@@ -156,26 +156,24 @@ class StorageChecks:
         """I2, deep only: every blob's bytes hash to its name."""
         if not run.deep:
             return
-        for place in PLACES:
-            for shard in SHARDS:
-                for entry in self._blobs.files_of_shard(place, shard):
-                    path = Path(entry.path)
-                    if path != self._blobs.path(Blob(place, entry.name)) or _sha256_of(path) not in {entry.name, None}:
-                        message = "its bytes do not hash to its name, or it lies in the wrong folder"
-                        yield Finding("I2", f"{place}/{entry.name}", Severity.DAMAGE, message, _RESTORE)
+        for place, shard in self._blobs.shards():
+            for entry in self._blobs.files_of_shard(place, shard):
+                path = Path(entry.path)
+                if path != self._blobs.path(Blob(place, entry.name)) or _sha256_of(path) not in {entry.name, None}:
+                    message = "its bytes do not hash to its name, or it lies in the wrong folder"
+                    yield Finding("I2", f"{place}/{entry.name}", Severity.DAMAGE, message, _RESTORE)
 
     def orphans(self, run: CheckRun) -> Iterator[Finding]:
         """I4: bytes that nothing refers to are gone a grace period after the last reference."""
         removed = self._collect(run)
-        for place in PLACES:
-            for shard in SHARDS:
-                entries = list(self._blobs.files_of_shard(place, shard))
-                referenced = self._store.garbage.referenced(place, shard) if entries else frozenset()
-                for entry in entries:
-                    if entry.name not in referenced and self._is_old(entry, self._buried_at(entry.name)):
-                        message = "nothing has referred to these bytes for longer than the grace period"
-                        hint = "Let a worker run, or `contentplatform fsck --repair`, twice and a grace period apart"
-                        yield Finding("I4", f"{place}/{entry.name}", Severity.LEAK, message, hint)
+        for place, shard in self._blobs.shards():
+            entries = list(self._blobs.files_of_shard(place, shard))
+            referenced = self._store.garbage.referenced(place, shard)
+            for entry in entries:
+                if entry.name not in referenced and self._is_old(entry, self._buried_at(entry.name)):
+                    message = "nothing has referred to these bytes for longer than the grace period"
+                    hint = "Let a worker run, or `contentplatform fsck --repair`, twice and a grace period apart"
+                    yield Finding("I4", f"{place}/{entry.name}", Severity.LEAK, message, hint)
         if removed:
             yield Finding("I4", "blobs", Severity.LEAK, f"{removed} unreferenced files were ripe", "", repaired=True)
 
@@ -211,7 +209,7 @@ class StorageChecks:
 
     def temporaries(self, _run: CheckRun) -> Iterator[Finding]:
         """I21: temporary files belong to somebody who is writing, or are younger than the grace period."""
-        entries = [(str(place), entry) for place in PLACES for entry in self._blobs.temporaries(place)]
+        entries = [(str(place), entry) for place in self._blobs.places() for entry in self._blobs.temporaries(place)]
         entries += [(MANIFESTS_FOLDER, entry) for entry in self._store.journal.temporaries()]
         for where, entry in entries:
             if self._is_old(entry):

@@ -24,7 +24,7 @@ from contentplatform.clock import Clock
 from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.drivers.files import Files
 from contentplatform.drivers.sqlite import Database, Transaction
-from contentplatform.storage.blobs import PLACES, SHARDS, Blob, BlobFolder, Place
+from contentplatform.storage.blobs import Blob, BlobFolder, Place
 from contentplatform.storage.journal import Journal
 from contentplatform.storage.lifecycle import BUCKETS
 from contentplatform.storage.versions import is_referenced
@@ -109,13 +109,11 @@ class GarbageCollector:
 
     def _scans(self) -> Iterator[tuple[str, str, str, Iterable[_Candidate]]]:
         """What is scanned together: the scope and range of names of the marks, and the candidates in it."""
-        for place in PLACES:
-            if not self._blobs.folder(place).is_dir():
-                continue
-            for shard in SHARDS:
-                yield str(place), shard, shard + "g", self._unreferenced(place, shard)
-            entries = self._blobs.temporaries(place)
-            yield f"{place}/.tmp", "", "~", _temporaries(f"{place}/.tmp", entries)
+        for place, shard in self._blobs.shards():
+            yield str(place), shard, shard + "g", self._unreferenced(place, shard)
+        for place in self._blobs.places():
+            scope = f"{place}/.tmp"
+            yield scope, "", "~", _temporaries(scope, self._blobs.temporaries(place))
         yield "manifests/.tmp", "", "~", _temporaries("manifests/.tmp", self._journal.temporaries())
 
     def _unreferenced(self, place: Place, shard: str) -> Iterator[_Candidate]:
