@@ -13,14 +13,12 @@ import pytest
 
 from contentplatform import media
 from contentplatform.catalog.local import SCHEMA, LocalCatalog
-from contentplatform.catalog.port import Catalog, LedgerEntry, Record, RecordPage, Rendition, SearchQuery
+from contentplatform.catalog.port import Catalog, Record, RecordPage, SearchQuery
 from contentplatform.drivers.sqlite import Database
 from contentplatform.errors import Conflict, ErrorCode, InvalidRequest, NotFound, PlatformError
 from contentplatform.media import MediaKind, ProcessingStatus
-from fakes.catalog import FakeCatalog
+from fakes.catalog import FULL_RENDITION, NOON, FakeCatalog, make_entry, make_record
 from fakes.clock import FakeClock
-
-NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -47,45 +45,6 @@ def all_pages(catalog: Catalog, query: SearchQuery, limit: int) -> list[Record]:
         found += page.records
         assert len(found) < 10_000, "paging does not end"
     return found
-
-
-def make_record(key: str = "a/photo.jpg", minute: int = 0, **fields: Any) -> Record:
-    """A record of an image, uploaded ``minute`` minutes after noon."""
-    record = Record(
-        file_id=media.file_id(key),
-        file_path=key,
-        version_id="v1",
-        size_bytes=1_000,
-        content_type="image/jpeg",
-        claimed_type=None,
-        file_hash="0" * 64,
-        hash_verified=True,
-        kind=MediaKind.IMAGE,
-        status=ProcessingStatus.PENDING,
-        upload_time=NOON + timedelta(minutes=minute),
-        indexed_at=NOON,
-    )
-    return replace(record, **fields)
-
-
-def make_entry(key: str = "a/photo.jpg", version_id: str = "v1", minute: int = 0, **fields: Any) -> LedgerEntry:
-    """A ledger entry of an image version."""
-    entry = LedgerEntry(
-        file_id=media.file_id(key),
-        version_id=version_id,
-        size_bytes=1_000,
-        content_type="image/jpeg",
-        claimed_type=None,
-        file_hash="0" * 64,
-        hash_verified=True,
-        kind=MediaKind.IMAGE,
-        status=ProcessingStatus.PENDING,
-        created_at=NOON + timedelta(minutes=minute),
-    )
-    return replace(entry, **fields)
-
-
-FULL_RENDITION = Rendition("thumbnail", "public", "stored", "image/jpeg", 123, "ab" * 32, 150, 100)
 
 
 @contextmanager

@@ -1,12 +1,18 @@
-"""A catalog in memory that passes the same contract: dictionaries, and search by the plain meaning of the words."""
+"""A catalog in memory that passes the same contract: dictionaries, and search by the plain meaning of the words.
+
+And records and entries to put into any catalog.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
 
+from contentplatform import media
 from contentplatform.catalog.codec import encode_entry, encode_record
 from contentplatform.catalog.port import (
     SEARCH_PAGE_SIZE,
@@ -14,6 +20,7 @@ from contentplatform.catalog.port import (
     LedgerEntry,
     Record,
     RecordPage,
+    Rendition,
     SearchQuery,
 )
 from contentplatform.catalog.search import check_limit, read_cursor, searchable_words, text_query, write_cursor
@@ -22,6 +29,44 @@ from contentplatform.errors import Conflict, InvalidRequest, NotFound
 from contentplatform.media import MediaKind, ProcessingStatus
 
 _CURSOR_KEY = b"in memory"
+NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
+FULL_RENDITION = Rendition("thumbnail", "public", "stored", "image/jpeg", 123, "ab" * 32, 150, 100)
+
+
+def make_record(key: str = "a/photo.jpg", minute: int = 0, **fields: Any) -> Record:
+    """A record of an image, uploaded ``minute`` minutes after noon."""
+    record = Record(
+        file_id=media.file_id(key),
+        file_path=key,
+        version_id="v1",
+        size_bytes=1_000,
+        content_type="image/jpeg",
+        claimed_type=None,
+        file_hash="0" * 64,
+        hash_verified=True,
+        kind=MediaKind.IMAGE,
+        status=ProcessingStatus.PENDING,
+        upload_time=NOON + timedelta(minutes=minute),
+        indexed_at=NOON,
+    )
+    return replace(record, **fields)
+
+
+def make_entry(key: str = "a/photo.jpg", version_id: str = "v1", minute: int = 0, **fields: Any) -> LedgerEntry:
+    """A ledger entry of an image version."""
+    entry = LedgerEntry(
+        file_id=media.file_id(key),
+        version_id=version_id,
+        size_bytes=1_000,
+        content_type="image/jpeg",
+        claimed_type=None,
+        file_hash="0" * 64,
+        hash_verified=True,
+        kind=MediaKind.IMAGE,
+        status=ProcessingStatus.PENDING,
+        created_at=NOON + timedelta(minutes=minute),
+    )
+    return replace(entry, **fields)
 
 
 def matches(record: Record, query: SearchQuery) -> bool:

@@ -23,7 +23,7 @@ from contentplatform.catalog.port import (
 )
 from contentplatform.errors import ErrorCode, NotFound
 from contentplatform.findings import Check, CheckRun, Finding, Severity
-from contentplatform.media import ProcessingStatus, file_id
+from contentplatform.media import PROCESSING_TYPES, ProcessingStatus, file_id
 from contentplatform.storage.port import BucketRole, ObjectStore, ObjectVersion
 
 INDEX_LAG_LIMIT_SECONDS: Final = 60.0
@@ -141,6 +141,8 @@ class CatalogChecks:
     def _completed(self, entry: LedgerEntry, subject: str, repair: str) -> Iterator[Finding]:
         if not entry.recipe:
             yield _damage("I10", subject, "it is completed by no known recipe", repair)
+        if PROCESSING_TYPES[entry.kind] and not entry.renditions and not entry.note:
+            yield _damage("I9", subject, "it is completed, but has no renditions, and no note says why", repair)
         for rendition in entry.renditions:
             wrong = _wrong(rendition, self._head(BucketRole.PROCESSED, rendition.stored_key))
             if wrong:

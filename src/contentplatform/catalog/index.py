@@ -312,11 +312,17 @@ def index_batch(transaction: Transaction, limit: int) -> int:
 def _index(transaction: Transaction, file_id: str) -> None:
     """Make the text index say of one file what its record says now."""
     indexed = transaction.value("SELECT position FROM catalog_search_rows WHERE file_id = ?", (file_id,))
-    if indexed is not None:
-        transaction.run("DELETE FROM catalog_search WHERE rowid = ?", (indexed,))
-        transaction.run("DELETE FROM catalog_search_rows WHERE file_id = ?", (file_id,))
+    _clear(transaction, indexed)
     known = find(transaction, file_id)
-    if known is not None:
-        tokens = " ".join((*searchable_words(known.record), *_tokens(known.record)))
-        transaction.run("INSERT INTO catalog_search (rowid, words) VALUES (?, ?)", (known.position, tokens))
-        transaction.run("INSERT INTO catalog_search_rows VALUES (?, ?)", (file_id, known.position))
+    if known is None:
+        return
+    # Nobody else's row is there, unless the index was damaged; then this mends it.
+    _clear(transaction, known.position)
+    tokens = " ".join((*searchable_words(known.record), *_tokens(known.record)))
+    transaction.run("INSERT INTO catalog_search (rowid, words) VALUES (?, ?)", (known.position, tokens))
+    transaction.run("INSERT INTO catalog_search_rows VALUES (?, ?)", (file_id, known.position))
+
+
+def _clear(transaction: Transaction, position: int | None) -> None:
+    transaction.run("DELETE FROM catalog_search WHERE rowid = ?", (position,))
+    transaction.run("DELETE FROM catalog_search_rows WHERE position = ?", (position,))
