@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
@@ -23,14 +24,24 @@ def shared_media() -> Path:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> object:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, object, object]:
     """Turn a skip whose reason is not on the list into a failure."""
-    report: pytest.TestReport = yield
-    if report.skipped and not hasattr(report, "wasxfail") and call.excinfo is not None:
-        reason = str(call.excinfo.value)
-        if reason not in ALLOWED_SKIPS:
-            report.outcome = "failed"
-            report.longrepr = f"{item.nodeid} was skipped for a reason that is not on the list: {reason}"
+    report = yield
+    if isinstance(report, pytest.TestReport) and report.skipped and not hasattr(report, "wasxfail"):
+        _fail_if_unlisted(report, item.nodeid, str(call.excinfo.value) if call.excinfo else "")
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, object, object]:
+    """The same for a module that skips all it has."""
+    report = yield
+    if isinstance(report, pytest.CollectReport) and report.skipped:
+        _fail_if_unlisted(report, collector.nodeid, str(report.longrepr))
+    return report
+
+
+def _fail_if_unlisted(report: pytest.TestReport | pytest.CollectReport, name: str, reason: str) -> None:
+    if reason not in ALLOWED_SKIPS:
+        report.outcome = "failed"
+        report.longrepr = f"{name} was skipped for a reason that is not on the list: {reason}"

@@ -1,0 +1,316 @@
+"""The house keeps its own rules: what may import what, what a wheel holds, what a test may do.
+
+Each rule is tried from both sides: the code as it is passes, and a planted offence is caught.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from email.parser import Parser
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import contentplatform
+from contentplatform.app import local_schemas
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+SOURCE: Final = ROOT / "src" / "contentplatform"
+PYPROJECT: Final = ROOT / "pyproject.toml"
+BIN: Final = Path(sys.executable).parent
+SETTINGS: Final[dict[str, Any]] = tomllib.loads(PYPROJECT.read_text("utf-8"))
+
+DOWNWARDS: Final = "Imports go downwards only"
+ADAPTERS: Final = "Only the composition root, and rebuild, name adapters"
+DRIVERS: Final = "Services and the command line know no driver of a database or a process"
+PARSERS: Final = "Only the sandboxed child imports a parser"
+CHILD: Final = "Nothing imports what runs in the sandboxed child"
+SQLITE: Final = "SQLite is imported once, and never the machine's own"
+PROCESSES: Final = "Only the sandbox starts processes"
+CLOUD: Final = "The local home runs without any cloud library"
+
+
+def run(
+    *command: str | Path, folder: Path, given: str | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a tool as `make` does, in ``folder``."""
+    return subprocess.run(  # noqa: PLW1510 - the caller looks at the exit status
+        [str(part) for part in command],
+        cwd=folder,
+        input=given,
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def modules() -> Iterator[Path]:
+    """Every module of the package."""
+    yield from sorted(path for path in SOURCE.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+# -- imports -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied_package(tmp_path: Path) -> Path:
+    """A copy of the package with which a test may do what it likes; import-linter looks here first."""
+    shutil.copytree(SOURCE, tmp_path / "contentplatform", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def broken_contracts(package: Path) -> set[str]:
+    """The import contracts that the package in this folder breaks."""
+    result = run(BIN / "lint-imports", "--no-cache", "--config", PYPROJECT, folder=package, PYTHONPATH=str(package))
+    broken = set(re.findall(r"^(.+?) BROKEN\b", result.stdout, re.MULTILINE))
+    told = result.stdout + result.stderr
+    assert (result.returncode == 0) == (not broken and "0 broken" in told), told
+    return broken
+
+
+def plant(package: Path, module: str, statement: str) -> None:
+    """Add an import to a module of the copy."""
+    path = package / "contentplatform" / module
+    path.write_text(f"{path.read_text('utf-8')}\n\n{statement}\n", "utf-8")
+
+
+def test_the_package_as_it_is_breaks_no_import_contract(copied_package: Path) -> None:
+    assert broken_contracts(copied_package) == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "statement", "contract"),
+    [
+        ("storage/local.py", "from contentplatform.workflow.steps import Steps", DOWNWARDS),
+        ("storage/local.py", "from contentplatform.workflow.port import Lane", DOWNWARDS),
+        ("storage/blobs.py", "from contentplatform.catalog.codec import to_public", DOWNWARDS),
+        ("processing/probe.py", "from contentplatform.storage.lifecycle import BUCKETS", DOWNWARDS),
+        ("drivers/sqlite.py", "from contentplatform.storage.port import BucketRole", DOWNWARDS),
+        ("media.py", "from contentplatform.config import Settings", DOWNWARDS),
+        ("errors.py", "from contentplatform.log import event", DOWNWARDS),
+        ("app.py", "from contentplatform.worker import Worker", DOWNWARDS),
+        ("ingest/service.py", "def late() -> None:\n    import contentplatform.app", DOWNWARDS),
+        ("cli/files.py", "from contentplatform.storage.local import LocalObjectStore", ADAPTERS),
+        ("ingest/library.py", "from contentplatform.catalog.local import LocalCatalog", ADAPTERS),
+        ("workflow/steps.py", "from contentplatform.processing.local import LocalMediaProcessor", ADAPTERS),
+        ("ingest/service.py", "from contentplatform.drivers.sqlite import Database", DRIVERS),
+        ("storage/port.py", "from contentplatform.drivers.files import Files", DRIVERS),
+        ("cli/files.py", "import pyvips", PARSERS),
+        ("processing/local.py", "import pi_heif", PARSERS),
+        ("processing/local.py", "from contentplatform.processing.image import process", CHILD),
+        ("catalog/local.py", "import apsw", SQLITE),
+        ("catalog/local.py", "import sqlite3", SQLITE),
+        ("worker.py", "import subprocess", PROCESSES),
+        ("storage/local.py", "import boto3", CLOUD),
+    ],
+)
+def test_a_planted_import_is_caught(copied_package: Path, module: str, statement: str, contract: str) -> None:
+    plant(copied_package, module, statement)
+    assert contract in broken_contracts(copied_package)
+
+
+def test_a_capability_may_know_its_neighbour_s_port(copied_package: Path) -> None:
+    plant(copied_package, "catalog/local.py", "from contentplatform.storage.port import BucketRole")
+    assert broken_contracts(copied_package) == set()
+
+
+def test_a_new_room_has_to_be_given_its_place(copied_package: Path) -> None:
+    room = copied_package / "contentplatform" / "delivery"
+    room.mkdir()
+    (room / "__init__.py").write_text('"""A room that nobody placed."""\n', "utf-8")
+    result = run(BIN / "lint-imports", "--no-cache", "--config", PYPROJECT, folder=copied_package)
+    assert result.returncode != 0
+    assert "contentplatform.delivery" in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import sqlite3",
+        "import apsw",
+        "import pyvips",
+        "import pi_heif",
+        "import boto3",
+        "import subprocess",
+        "import random",
+        "from datetime import datetime\n\ndatetime.now()",
+        "import time\n\ntime.time()",
+        "import time\n\ntime.sleep(1)",
+        "from .port import Lane",
+    ],
+)
+def test_the_linter_refuses_what_has_one_place_or_is_injected(statement: str) -> None:
+    ruff = (BIN / "ruff", "check", "--no-cache", "--select", "TID", "--output-format", "concise")
+    result = run(*ruff, "--stdin-filename", SOURCE / "workflow" / "planted.py", "-", folder=ROOT, given=statement)
+    assert result.returncode == 1
+    assert re.search(r"TID25[12]", result.stdout)
+
+
+def test_importing_the_command_line_loads_no_database_no_parser_and_no_cloud() -> None:
+    program = (
+        "import sys, contentplatform.cli.main\n"
+        "print(sorted({'apsw', 'sqlite3', 'pyvips', 'pi_heif', 'boto3', 'subprocess'} & set(sys.modules)))"
+    )
+    result = run(sys.executable, "-P", "-c", program, folder=ROOT)
+    assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+def test_an_open_home_has_loaded_no_parser(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib\n"
+        "from contentplatform import config\n"
+        "from contentplatform.app import open_local\n"
+        f"home = open_local(config.load(data_folder=pathlib.Path({str(tmp_path)!r}), environment={{}}))\n"
+        "home.close()\n"
+        "print(sorted({'pyvips', 'pi_heif', 'boto3'} & set(sys.modules)))"
+    )
+    result = run(sys.executable, "-P", "-c", program, folder=tmp_path)
+    assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+# -- text ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_module_is_named_for_nothing_in_particular() -> None:
+    vague = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
+    named = [path for folder in ("src", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    assert [path for path in named if set(path.stem.split("_")) & vague] == []
+
+
+def test_nothing_is_left_to_be_written() -> None:
+    left = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
+    assert [path for path in modules() if left.search(path.read_text("utf-8"))] == []
+
+
+def test_every_module_of_the_package_says_what_it_is_for() -> None:
+    assert [path for path in modules() if not ast.get_docstring(ast.parse(path.read_text("utf-8")))] == []
+
+
+def test_no_test_sleeps_or_patches_what_is_ours() -> None:
+    forbidden = re.compile(
+        r"\btime\.sleep\(|\bmock\.patch|import mock\b|\bMagicMock\b|monkeypatch\.setattr\(\s*[\"']content"
+    )
+    tests = [path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)]
+    assert [path for path in tests if forbidden.search(path.read_text("utf-8"))] == []
+
+
+# -- tests ---------------------------------------------------------------------------------------------------------
+
+PLANTED_TESTS: Final = """
+import pytest
+
+def test_listed(shared_media):
+    assert shared_media
+
+def test_unlisted():
+    pytest.skip("it is Tuesday")
+
+@pytest.mark.skipif(True, reason="it is Wednesday")
+def test_unlisted_by_mark():
+    pass
+
+def test_unlisted_by_import():
+    pytest.importorskip("a_package_that_nobody_has")
+
+def test_passes():
+    assert True
+"""
+PLANTED_MODULE: Final = """
+import pytest
+
+pytest.skip("it is Thursday", allow_module_level=True)
+"""
+
+
+def test_a_skip_for_an_unlisted_reason_fails_the_run(tmp_path: Path) -> None:
+    tests = tmp_path / "checkout" / "tests"  # no folder of real media lies beside it
+    tests.mkdir(parents=True)
+    shutil.copy(ROOT / "tests" / "conftest.py", tests)
+    (tests / "test_planted.py").write_text(PLANTED_TESTS, "utf-8")
+    (tests / "test_planted_module.py").write_text(PLANTED_MODULE, "utf-8")
+    options = ("-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", "--import-mode=importlib")
+    result = run(sys.executable, "-m", "pytest", *options, "tests", folder=tests.parent)
+    assert result.returncode == 1, result.stdout
+    assert "2 failed, 1 passed, 1 skipped, 2 errors" in result.stdout
+    for reason in ("it is Tuesday", "it is Wednesday", "a_package_that_nobody_has", "it is Thursday"):
+        assert re.search(rf"reason that is not on the list: .*{reason}", result.stdout), reason
+
+
+# -- the wheel -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, built as a publisher would, without a network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    result = run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, folder=ROOT)
+    assert result.returncode == 0, result.stderr
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    wanted = {path.relative_to(SOURCE.parent).as_posix() for path in modules()} | {"contentplatform/py.typed"}
+    assert held == wanted
+
+
+def test_the_wheel_tells_version_licence_command_and_python(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        texts = {name.partition(".dist-info/")[2]: archive.read(name).decode() for name in archive.namelist()}
+    told = Parser().parsestr(texts["METADATA"])
+    assert told["Version"] == contentplatform.__version__
+    assert told["License-Expression"] == "Apache-2.0"
+    assert told["Requires-Python"] == "<3.14,>=3.11"
+    assert "Apache License" in texts["licenses/LICENSE"]
+    assert "contentplatform = contentplatform.cli.main:main" in texts["entry_points.txt"]
+    runtime = [line for line in told.get_all("Requires-Dist", []) if "extra ==" not in line]
+    assert sorted(re.split(r"[<>=]", line)[0] for line in runtime) == [
+        "apsw",
+        "click",
+        "pi-heif",
+        "pyvips",
+        "pyvips-binary",
+    ]
+
+
+def test_package_and_project_agree_on_the_version() -> None:
+    assert SETTINGS["project"]["version"] == contentplatform.__version__
+
+
+# -- migrations ----------------------------------------------------------------------------------------------------
+
+RELEASED_MIGRATIONS: Final[dict[str, tuple[str, ...]]] = {
+    "storage": ("001ede30fb012404",),
+    "ingest": ("a8e60366a83918a0",),
+    "catalog": ("38ffe463aff35e22",),
+    "workflow": ("6b1050632dbc5286",),
+}
+"""The first 16 hex digits of the SHA-256 of each released migration. Lines are added here, and never changed:
+a data folder somewhere was made by exactly this text."""
+
+
+def digests() -> dict[str, tuple[str, ...]]:
+    """What ``RELEASED_MIGRATIONS`` is for the code as it is."""
+    return {
+        schema.room: tuple(hashlib.sha256(script.encode()).hexdigest()[:16] for script in schema.migrations)
+        for schema in local_schemas()
+    }
+
+
+def test_a_released_migration_is_never_edited_and_a_new_one_is_written_down() -> None:
+    assert digests() == RELEASED_MIGRATIONS
+
+
+def test_rooms_are_migrated_in_an_order_that_never_changes() -> None:
+    assert [schema.room for schema in local_schemas()] == ["storage", "ingest", "catalog", "workflow"]
