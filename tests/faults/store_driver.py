@@ -145,7 +145,7 @@ class Model:
             seen_ids.setdefault((bucket, key), []).append(version_id)
         for place, versions in self.keys.items():
             if len(versions) == len(seen_ids.get(place, [])):
-                for version, version_id in zip(versions, seen_ids[place], strict=True):
+                for version, version_id in zip(versions, seen_ids.get(place, []), strict=True):
                     version.version_id = version.version_id or version_id
 
     def state(self) -> dict[str, Any]:

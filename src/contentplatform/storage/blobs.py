@@ -195,7 +195,6 @@ class BlobFolder:
         hashing: Future[None] | None = None
         try:
             for piece in _joined_pieces(body):
-                size_bytes += len(piece)
                 if hashing is not None:
                     hashing.result()
                     hashing = None
@@ -204,6 +203,8 @@ class BlobFolder:
                 else:
                     hashing = self._hashing.submit(digest.update, piece)
                 self._files.write(descriptor, piece)
+                self._files.start_writing_back(descriptor, size_bytes, len(piece))
+                size_bytes += len(piece)
         finally:
             if hashing is not None:
                 hashing.result()
