@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import takewhile
 from typing import Any, BinaryIO, Final
 
 from contentplatform.catalog.port import Catalog, LedgerEntry, Record, Rendition
@@ -167,14 +168,17 @@ class Library:
         """Bring a removed file back with its record, tags and renditions. Nothing happens to one that is there.
 
         Raises:
-            NotFound: there never was such a file, or no version of it is left.
+            NotFound: there never was such a file, no version of it is left, or it was moved.
         """
+        doing = f"bringing {key} back"
+        if self._catalog.redirect(file_id(key)) is not None:
+            raise self._missing(key, doing)
         for version in self.versions(key):
             if not version.is_delete_marker:
                 break
             self._store.delete_version(BucketRole.PRIMARY, key, version.version_id)
         else:
-            raise NotFound(f"bringing {key} back", "no version of it is left")
+            raise NotFound(doing, "no version of it is left")
         self._ingest.handle(key)
         return self.record(key)
 
@@ -189,12 +193,27 @@ class Library:
         check_key(target)
         if source == target:
             raise InvalidRequest(f"moving {source}", "source and target are the same key")
-        record = self._live_record(source, f"moving {source}")
-        existing = {version.version_id: version for version in versions_of(self._store, BucketRole.PRIMARY, target)}
-        foreign = [version for version in existing.values() if version.is_latest and not version.is_delete_marker]
-        if foreign and _MOVED_METADATA not in self._store.head(BucketRole.PRIMARY, target).user_metadata:
+        doing = f"moving {source}"
+
+        def work() -> Record:
+            record = self._live_record(source, doing)
+            self._refuse_foreign(source, target)
+            return self._move(record, target)
+
+        return self._together(work)
+
+    def _refuse_foreign(self, source: str, target: str) -> None:
+        """Raise Conflict if there is a file under ``target``, unless it is what a move that was cut off left there."""
+        try:
+            there = self._store.head(BucketRole.PRIMARY, target)
+        except NotFound:
+            return
+        newest = takewhile(
+            lambda version: not version.is_delete_marker, versions_of(self._store, BucketRole.PRIMARY, source)
+        )
+        # A move that came to its end left a delete marker at the source, before any version of a later file there.
+        if there.user_metadata.get(_MOVED_METADATA) not in {version.version_id for version in newest}:
             raise Conflict(f"moving {source} to {target}", "there is a file already", hint="Choose another name")
-        return self._together(lambda: self._move(record, target))
 
     def _move(self, record: Record, target: str) -> Record:
         source = record.file_path
@@ -223,6 +242,8 @@ class Library:
         self._publication.show(replace(record, deleted_at=self._clock.now()))
         self._publication.drop_manifest(record.file_id)
         self._catalog.remove(record.file_id, record.revision, moved_to=new_id)
+        for entry in entries.values():
+            self._publication.erase_renditions(entry)
         self._publication.show(stored)
         self._ingest.handle(target)
         return self._catalog.get(new_id)

@@ -7,7 +7,8 @@ are one path. Delete, undelete and restore change the store and then come here t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -77,11 +78,15 @@ class IngestService:
 
     def restart(self, file_id: str, version_id: str, lane: Lane) -> str:
         """Process a version anew, as a new execution; returns its name. One that has not ended is left to go on."""
-        entry = self._catalog.get_entry(file_id, version_id)
-        if entry.execution and self.is_live(entry.execution):
-            return entry.execution
-        key = self._catalog.get(file_id).file_path
-        return self._together(lambda: self._start(entry, key, lane)).execution
+
+        def work() -> str:
+            entry = self._catalog.get_entry(file_id, version_id)
+            if entry.execution and self.is_live(entry.execution):
+                return entry.execution
+            key = self._catalog.get(file_id).file_path
+            return self._start(entry, key, lane).execution
+
+        return repeated(lambda: self._together(work), f"processing version {version_id} again")
 
     def reconcile(self) -> Reconciled:
         """Find what no event told.
@@ -109,19 +114,26 @@ class IngestService:
         current = self._current(key)
         entries = {entry.version_id: entry for entry in self._catalog.entries(identifier)}
         record = self._record(identifier)
-        self._forget_deleted(entries, versions)
+        forgotten = self._forget_deleted(entries, versions)
         if current is None:
-            if record is not None and record.deleted_at is None:
-                self._publication.show(self._catalog.put(replace(record, deleted_at=self._clock.now())))
+            if record is not None:
+                self._hide(record, forgotten)
             return
         self._supersede(key, entries, versions, current)
         entry = entries.get(current.version_id) or self._new_entry(current)
         if self._needs_execution(entry):
             entry = self._start(entry, key, lane)
-        self._point(record, entry, key)
+        self._point(record, entry, key, shown_anew=bool(forgotten))
         crashpoint("ingest.recorded")
 
-    def _point(self, record: Record | None, entry: LedgerEntry, key: str) -> None:
+    def _hide(self, record: Record, forgotten: Collection[str]) -> None:
+        """Show that the file was removed; of a version that was deleted for good no rendition is named any more."""
+        renditions = () if record.version_id in forgotten else record.renditions
+        hidden = replace(record, renditions=renditions, deleted_at=record.deleted_at or self._clock.now())
+        if hidden != record:
+            self._publication.show(self._catalog.put(hidden))
+
+    def _point(self, record: Record | None, entry: LedgerEntry, key: str, *, shown_anew: bool) -> None:
         """Make the record show ``entry``'s version.
 
         The public keys follow once the version has ended: while a new version is processed, the renditions of the one
@@ -131,9 +143,9 @@ class IngestService:
             self._catalog.put(self._publication.project(self._blank_record(entry, key), entry))
             return
         pointed = self._publication.project(replace(record, deleted_at=None), entry)
-        if pointed == record:
+        if pointed == record and not shown_anew:
             return
-        stored = self._catalog.put(pointed)
+        stored = record if pointed == record else self._catalog.put(pointed)
         if stored.status in {ProcessingStatus.COMPLETED, ProcessingStatus.FAILED}:
             self._publication.show(stored)
 
@@ -263,7 +275,7 @@ class IngestService:
                 self._mark_superseded(self._new_entry(full))
             elif entry.status is ProcessingStatus.PENDING and not self._has_begun(entry):
                 if entry.execution:
-                    self._engine.cancel(entry.execution, "a newer version replaced this one before its turn")
+                    self._cancel(entry.execution, "a newer version replaced this one before its turn")
                 self._mark_superseded(entry)
 
     def _mark_superseded(self, entry: LedgerEntry) -> None:
@@ -283,12 +295,23 @@ class IngestService:
             return False
         return execution.status is not ExecutionStatus.PENDING or execution.started_at is not None
 
-    def _forget_deleted(self, entries: dict[str, LedgerEntry], versions: Sequence[ObjectVersion]) -> None:
-        """Drop the renditions of versions that were deleted for good."""
+    def _forget_deleted(self, entries: dict[str, LedgerEntry], versions: Sequence[ObjectVersion]) -> set[str]:
+        """Erase what was made of versions that were deleted for good, and stop what is being made; their ids."""
         there = {version.version_id for version in versions}
+        unfinished = {ProcessingStatus.PENDING, ProcessingStatus.PROCESSING}
+        forgotten = set()
         for version_id, entry in list(entries.items()):
-            if version_id not in there and entry.renditions:
-                entries[version_id] = self._publication.forget_version(entry)
+            if version_id in there or not (entry.renditions or entry.status in unfinished):
+                continue
+            if entry.execution:
+                self._cancel(entry.execution, "this version was deleted")
+            entries[version_id] = self._publication.forget_version(entry)
+            forgotten.add(version_id)
+        return forgotten
+
+    def _cancel(self, execution: str, reason: str) -> None:
+        with suppress(NotFound):  # it was to be started, and never was
+            self._engine.cancel(execution, reason)
 
     # -- looking ---------------------------------------------------------------------------------------------
 

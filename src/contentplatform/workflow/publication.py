@@ -18,7 +18,7 @@ from contentplatform.catalog.port import Catalog, LedgerEntry, Record, Rendition
 from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.errors import NotFound
 from contentplatform.media import ProcessingStatus
-from contentplatform.storage.port import BucketRole, ObjectStore, PutOptions
+from contentplatform.storage.port import BucketRole, ObjectStore, PutOptions, versions_of, walk_versions
 
 MANIFEST_FOLDER: Final = "catalog/manifests"
 """Folder in the analytics bucket: one JSON document a file, from which the catalog can be rebuilt."""
@@ -39,10 +39,10 @@ class Publication:
 
     def stored_key(self, entry: LedgerEntry, name: str, extension: str) -> str:
         """Where a version's own rendition lies in the processed bucket."""
-        return f"versions/{entry.file_id}/{entry.version_id}/{entry.recipe or 'none'}/{name}.{extension}"
+        return f"{_version_folder(entry)}{entry.recipe or 'none'}/{name}.{extension}"
 
     def project(self, record: Record, entry: LedgerEntry) -> Record:
-        """``record`` showing ``entry``'s version; what a person edited stays, the rest is what the file brings along."""
+        """``record`` showing ``entry``'s version; what a person edited stays, the rest is what the file brought."""
         brought = {name: entry.descriptive.get(name) for name in _DESCRIPTIVE_FIELDS}
         kept = {name: value for name, value in brought.items() if name not in record.edited_fields}
         tags = record.tags if "tags" in record.edited_fields else tuple(entry.descriptive.get("tags", ()))
@@ -104,8 +104,8 @@ class Publication:
         wanted = {rendition.key: rendition for rendition in record.renditions} if visible else {}
         for rendition in wanted.values():
             self._show_rendition(rendition)
-        for key in self._published_keys(record.file_id) - wanted.keys():
-            self._hide_key(key)
+        for key in self._published_keys(record) - wanted.keys():
+            self._erase(key)
         crashpoint("steps.plain_keys_written")
         self.write_manifest(record)
 
@@ -114,12 +114,28 @@ class Publication:
         return all(self._stored(rendition) for rendition in entry.renditions)
 
     def forget_version(self, entry: LedgerEntry) -> LedgerEntry:
-        """Delete a version's own renditions, after the version itself was deleted for good."""
+        """Erase all that was made of a version, public or not, after the version itself was deleted for good.
+
+        Public keys that another version shows with the very same bytes go, too: ``show`` that one afterwards.
+        """
         for rendition in entry.renditions:
-            self._hide_key(rendition.stored_key)
+            if self._hash_of(rendition.key) == rendition.sha256:
+                self._erase(rendition.key)
+        self.erase_renditions(entry)
         return self._catalog.put_entry(
-            replace(entry, renditions=(), status=ProcessingStatus.SUPERSEDED, note="this version was deleted")
+            replace(
+                entry,
+                renditions=(),
+                status=ProcessingStatus.SUPERSEDED,
+                execution="",
+                note="this version was deleted",
+            )
         )
+
+    def erase_renditions(self, entry: LedgerEntry) -> None:
+        """Erase a version's own renditions, of every recipe, those of an execution that was cut off included."""
+        for version in tuple(walk_versions(self._store, BucketRole.PROCESSED, _version_folder(entry))):
+            self._store.delete_version(BucketRole.PROCESSED, version.key, version.version_id)
 
     def write_manifest(self, record: Record) -> None:
         """Write the sidecar document of a file, unless it says so already. Only its newest version is kept."""
@@ -141,27 +157,33 @@ class Publication:
         for version in self._store.list_versions(BucketRole.ANALYTICS, prefix=manifest_key(file_id)).objects:
             self._store.delete_version(BucketRole.ANALYTICS, version.key, version.version_id)
 
-    def _published_keys(self, file_id: str) -> set[str]:
-        return {rendition.key for entry in self._catalog.entries(file_id) for rendition in entry.renditions}
+    def _published_keys(self, record: Record) -> set[str]:
+        of_versions = (rendition for entry in self._catalog.entries(record.file_id) for rendition in entry.renditions)
+        return {rendition.key for rendition in (*of_versions, *record.renditions)}
 
     def _show_rendition(self, rendition: Rendition) -> None:
-        try:
-            shown = self._store.head(BucketRole.PROCESSED, rendition.key)
-        except NotFound:
-            shown = None
-        if shown is None or shown.sha256 != rendition.sha256:
-            stored = self._store.head(BucketRole.PROCESSED, rendition.stored_key)
-            self._store.copy(stored, BucketRole.PROCESSED, rendition.key)
-
-    def _hide_key(self, key: str) -> None:
-        try:
-            self._store.head(BucketRole.PROCESSED, key)
-        except NotFound:
+        if self._hash_of(rendition.key) == rendition.sha256:
             return
-        self._store.delete(BucketRole.PROCESSED, key)
+        before = versions_of(self._store, BucketRole.PROCESSED, rendition.key)
+        stored = self._store.head(BucketRole.PROCESSED, rendition.stored_key)
+        self._store.copy(stored, BucketRole.PROCESSED, rendition.key)
+        for version in before:
+            self._store.delete_version(BucketRole.PROCESSED, rendition.key, version.version_id)
+
+    def _erase(self, key: str) -> None:
+        """Take a derived object away with its whole past: it can be made again, and must not outlive its original."""
+        for version in versions_of(self._store, BucketRole.PROCESSED, key):
+            self._store.delete_version(BucketRole.PROCESSED, key, version.version_id)
+
+    def _hash_of(self, key: str) -> str | None:
+        try:
+            return self._store.head(BucketRole.PROCESSED, key).sha256
+        except NotFound:
+            return None
 
     def _stored(self, rendition: Rendition) -> bool:
-        try:
-            return self._store.head(BucketRole.PROCESSED, rendition.stored_key).sha256 == rendition.sha256
-        except NotFound:
-            return False
+        return self._hash_of(rendition.stored_key) == rendition.sha256
+
+
+def _version_folder(entry: LedgerEntry) -> str:
+    return f"versions/{entry.file_id}/{entry.version_id}/"
