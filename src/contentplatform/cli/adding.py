@@ -154,9 +154,10 @@ def _bar(output: Output, label: str, length: int) -> ProgressBar[int]:
 
 def _has_ended(session: Session, key: str, version_id: str) -> bool:
     try:
-        return session.platform.library.entry(key, version_id).status in _ENDED
+        entry = session.platform.library.entry(key, version_id)
     except NotFound:
         return False
+    return entry.status in _ENDED and not session.platform.ingest.is_live(entry.execution)
 
 
 def _report(session: Session, key: str, version_id: str, outcome: AddOutcome) -> None:

@@ -187,9 +187,13 @@ class Steps:
             ProcessingFailed: another execution took over, or a person cancelled; what was made is discarded.
             NotFound: the file was moved meanwhile.
         """
-        entry = repeated(lambda: self._together(lambda: self._change(data, change)), f"recording {data['key']}")
-        repeated(lambda: self._together(lambda: self._follow(entry, publish=publish)), f"recording {data['key']}")
-        return entry
+
+        def work() -> LedgerEntry:
+            entry = self._change(data, change)
+            self._follow(entry, publish=publish)
+            return entry
+
+        return repeated(lambda: self._together(work), f"recording {data['key']}")
 
     def _change(self, data: Mapping[str, Any], change: Callable[[LedgerEntry], LedgerEntry]) -> LedgerEntry:
         entry = self._catalog.get_entry(data["file_id"], data["version_id"])
