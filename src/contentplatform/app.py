@@ -22,7 +22,7 @@ from contentplatform.processing.port import MediaProcessor
 from contentplatform.storage.lifecycle import bucket_name
 from contentplatform.storage.port import BucketRole, ObjectStore, StorageClass
 from contentplatform.workflow.definition import STATE_MACHINE
-from contentplatform.workflow.port import WorkflowEngine
+from contentplatform.workflow.port import TaskContext, TaskFunction, WorkflowEngine
 from contentplatform.workflow.publication import Publication
 from contentplatform.workflow.steps import Step, Steps
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from contentplatform.drivers.sqlite import Database, Schema
     from contentplatform.processing.local import LocalMediaProcessor
     from contentplatform.storage.local import LocalObjectStore
-    from contentplatform.workflow.executor import LocalExecutor, TaskContext, TaskFunction
+    from contentplatform.workflow.executor import LocalExecutor
     from contentplatform.workflow.local import LocalWorkflowEngine
 
 T = TypeVar("T")
