@@ -40,6 +40,12 @@ class Listener:
         with suppress(BlockingIOError):  # full of rings: it will wake anyway
             os.write(self._descriptor, signal)
 
+    def rename(self, name: str) -> None:
+        """Go by another name from now on; who waits goes on waiting."""
+        path = self._path.with_name(name + _SUFFIX)
+        self._path.rename(path)
+        self._path = path
+
     def close(self) -> None:
         """Stop listening. Call it once."""
         self._path.unlink(missing_ok=True)
@@ -90,4 +96,4 @@ class Doorbell:
             os.close(descriptor)
 
     def _path(self, name: str) -> Path:
-        return self._folder / f"{name}{_SUFFIX}"
+        return self._folder / (name + _SUFFIX)

@@ -187,20 +187,16 @@ class LocalExecutor:
         self._stopping = False
         self._register()
 
-    def _sign_on_again(self) -> None:
-        """Under a new name, as another worker would; what this one held is lost."""
-        before = self._listener
-        self._register()
-        if before is not None:
-            before.close()
-
     def _register(self) -> None:
+        """Sign on under a new name; what was held under an earlier one is lost."""
         name = f"worker-{self._ids.new_id()}"
         # The bell is there before the row: a worker without a bell is taken for dead.
-        self._listener = self._doorbell.listen(name)
-        entry = WorkerEntry(
-            name, os.getpid(), self._settings.slots, self._settings.folder_slots, self._settings.lease_seconds
-        )
+        if self._listener is None:
+            self._listener = self._doorbell.listen(name)
+        else:
+            self._listener.rename(name)
+        settings = self._settings
+        entry = WorkerEntry(name, os.getpid(), settings.slots, settings.folder_slots, settings.lease_seconds)
         self._database.write(lambda unit: self._ledger.sign_on(unit, entry))
         self._last_heartbeat = self._clock.monotonic_seconds()
         self.name = name
@@ -277,7 +273,7 @@ class LocalExecutor:
         name, seconds = self.name, self._settings.lease_seconds
         if not self._database.write(lambda unit: self._ledger.extend_lease(unit, name, seconds)):
             log.event(_LOGGER, logging.WARNING, "worker was taken for lost; signing on again", worker=name)
-            self._sign_on_again()
+            self._register()
 
     def _abandon_late(self, now: float) -> None:
         for attempt in self._at_work():
