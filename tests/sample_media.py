@@ -29,8 +29,8 @@ _STORED = {
 _ORIENTATION_TAG = 0x0112
 
 
-def photo(width: int, height: int, seed: int = 1) -> Image.Image:
-    """A picture with a photograph's statistics: large soft shapes, finer ones on them, edges, sensor noise."""
+def photo(width: int, height: int, seed: int = 1, noise: float = 4) -> Image.Image:
+    """A picture with a photograph's statistics: large soft shapes, finer ones on them, edges, sensor ``noise``."""
     random = np.random.default_rng(seed)
     total = np.zeros((height, width, 3), np.float32)
     for cells, strength in ((4, 70), (16, 35), (64, 18), (256, 9)):
@@ -39,7 +39,7 @@ def photo(width: int, height: int, seed: int = 1) -> Image.Image:
         total += np.asarray(layer.resize((width, height), Image.Resampling.BICUBIC), np.float32) - 128
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     total += np.where((columns * 0.7 + rows) % (width / 5) < width / 11, 18, -18)[..., None]
-    total += random.normal(0, 4, total.shape).astype(np.float32)
+    total += random.normal(0, noise, total.shape).astype(np.float32)
     return Image.fromarray((total + 128).clip(0, 255).astype(np.uint8))
 
 

@@ -129,8 +129,7 @@ def _rendered(picture: Picture, limits: ImageLimits) -> dict[str, Any]:
     dropped = _why_animation_is_dropped(picture, limits)
     # The full one first: it needs the most memory, and is better off before the others have used some.
     webp = _write(full(picture, animated=picture.frames > 1 and dropped is None), WEBP, found.credit)
-    medium = shrunk(picture, MEDIUM)
-    thumbnail = _resized(medium, *fitted(medium.width, medium.height, THUMBNAIL)).copy_memory()
+    medium, thumbnail = small_pair(picture)
     files = [
         _write(_on_white(thumbnail), THUMBNAIL, found.credit),
         _write(_on_white(medium), MEDIUM, found.credit),
@@ -299,8 +298,13 @@ def fitted(width: int, height: int, preset: ImagePreset) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def shrunk(picture: Picture, preset: ImagePreset) -> pyvips.Image:
-    """The first frame in a small preset's size, upright, in sRGB, in memory: one decode, as small as quality allows."""
+def small_pair(picture: Picture) -> tuple[pyvips.Image, pyvips.Image]:
+    """Medium and thumbnail of the first frame, upright, in sRGB, in memory: one decode, as small as quality allows."""
+    medium = _shrunk(picture, MEDIUM)
+    return medium, _resized(medium, *fitted(medium.width, medium.height, THUMBNAIL)).copy_memory()
+
+
+def _shrunk(picture: Picture, preset: ImagePreset) -> pyvips.Image:
     width, height = fitted(picture.width, picture.height, preset)
     if picture.orientation >= _FIRST_SIDEWAYS:
         width, height = height, width

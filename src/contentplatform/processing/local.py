@@ -16,7 +16,7 @@ from contentplatform.processing.probe import HEAD_SIZE_BYTES, sniff
 
 IMAGE_JOB: Final = "contentplatform.processing.image:render"
 _DOING: Final = "making the image's renditions"
-_ENVIRONMENT: Final = {
+ENVIRONMENT: Final = {
     # One thread a job: jobs run beside each other, and two threads on one picture are slower in sum.
     "VIPS_CONCURRENCY": "1",
     # Give freed memory back at once and keep few arenas: a job's memory is limited.
@@ -29,7 +29,7 @@ class LocalMediaProcessor(MediaProcessor):
 
     def __init__(self, *, image_limits: ImageLimits | None = None, job_limits: JobLimits | None = None) -> None:
         self._image_limits = image_limits or ImageLimits()
-        self._sandbox = Sandbox(IMAGE_JOB, limits=job_limits, environment=_ENVIRONMENT)
+        self._sandbox = Sandbox(IMAGE_JOB, limits=job_limits, environment=ENVIRONMENT)
 
     def confinement(self) -> Confinement:
         """Which walls the kernel puts around jobs here; ``gaps()`` of it is for the operator to read at start."""
