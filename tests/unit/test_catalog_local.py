@@ -19,7 +19,7 @@ from contentplatform.catalog.local import SCHEMA, LocalCatalog
 from contentplatform.catalog.port import HasSearchIndex, Record, RecordPage, SearchQuery
 from contentplatform.catalog.search import text_query
 from contentplatform.drivers.sqlite import Database, Transaction
-from contentplatform.errors import Conflict, NotFound
+from contentplatform.errors import Conflict, InvalidRequest, NotFound
 from contentplatform.media import MediaKind, ProcessingStatus, file_id
 from fakes.catalog import NOON, FakeCatalog, make_entry, make_record, matches
 from fakes.clock import FakeClock
@@ -173,6 +173,23 @@ def test_a_place_is_not_given_away_before_the_index_has_left_it(catalog: LocalCa
     assert found(catalog, text="secret") == []
     index_all(catalog)
     assert (found(catalog, text="secret"), found(catalog, text="other")) == ([], ["first.jpg"])
+
+
+# -- what is not text ----------------------------------------------------------------------------------------
+
+
+def test_names_that_are_not_unicode_are_refused_in_words(catalog: LocalCatalog) -> None:
+    """A command line argument that is not UTF-8 reaches the catalog as half of a surrogate pair."""
+    catalog.put(make_record())
+    for ask in (
+        lambda: catalog.get("\udcff"),
+        lambda: catalog.get_entry(make_record().file_id, "\udcff"),
+        lambda: catalog.search(SearchQuery(file_hash="\udcff")),
+        lambda: catalog.put(replace(make_record(), file_id="0" * 32, file_path="\udcff")),
+    ):
+        with pytest.raises(InvalidRequest, match="not valid Unicode"):
+            ask()
+    assert found(catalog, tag="\udcff") == found(catalog, folder="\udcff") == found(catalog, text="\udcff") == []
 
 
 # -- the outbox ----------------------------------------------------------------------------------------------
@@ -362,7 +379,15 @@ class SearchAgainstModel(RuleBasedStateMachine):
         self.model = FakeCatalog()
 
     def teardown(self) -> None:
-        """Let go of the file."""
+        """After whatever was written, every table tells of the same records; then let go of the file."""
+        index_all(self.local)
+        assert self.local.index_gaps() == ()
+        with self.database.read() as view:
+            places = view.rows("SELECT position FROM catalog_records ORDER BY position")
+            assert view.rows("SELECT position FROM catalog_documents ORDER BY position") == places
+            assert view.rows("SELECT position FROM catalog_search_rows ORDER BY position") == places
+            assert view.rows("SELECT rowid FROM catalog_search ORDER BY rowid") == places
+            assert set(view.rows("SELECT position FROM catalog_labels")) <= set(places)
         self.database.close()
         self.folder.cleanup()
 

@@ -26,8 +26,17 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
+from contentplatform import log
 from contentplatform.drivers.crashpoint import crashpoint
-from contentplatform.errors import ConfigurationInvalid, Conflict, Corrupt, NoSpace, PlatformError, Unavailable
+from contentplatform.errors import (
+    ConfigurationInvalid,
+    Conflict,
+    Corrupt,
+    InvalidRequest,
+    NoSpace,
+    PlatformError,
+    Unavailable,
+)
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -319,17 +328,19 @@ class Database:
         if self._wal_pages < threshold_pages:
             return
         crashpoint("sqlite.before_checkpoint")
-        self._wal_pages = 0  # whatever happens now, the next commit tells the size anew
         try:
             with translated("checkpointing the catalog database"):
                 self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except NoSpace:
-            return  # nothing is lost: the WAL still has it all; the next checkpoint tries again
+            crashpoint("sqlite.checkpointed")
+        except NoSpace as error:
+            # Nothing is lost: the log still has it all, and the next checkpoint tries again.
+            log.event(_LOGGER, logging.WARNING, "the disk is full; checkpoint put off", **{log.REASON: error.private})
         except (Unavailable, Corrupt) as error:
             self._broken = Unavailable(
                 "writing to the catalog database", f"a checkpoint failed ({error.why})", hint="Check the disk, restart"
             )
-        crashpoint("sqlite.checkpointed")
+        finally:
+            self._wal_pages = 0  # however it went, the next commit tells the size anew
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -510,6 +521,9 @@ def translated(doing: str) -> Iterator[None]:
     """Turn SQLite's errors into the platform's."""
     try:
         yield
+    except UnicodeEncodeError as error:
+        # Half of a surrogate pair, as a command line argument that is not UTF-8 holds.
+        raise InvalidRequest(doing, "a name or text in it is not valid Unicode") from error
     except apsw.ConstraintError as error:
         raise Conflict(doing, "somebody else wrote the same thing first", private=str(error)) from error
     except apsw.FullError as error:
