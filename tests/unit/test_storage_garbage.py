@@ -97,6 +97,22 @@ def test_put_of_marked_bytes_saves_them(store: LocalObjectStore, clock: FakeCloc
     assert store.local_file(version) == path
 
 
+def test_bytes_put_again_between_the_scan_and_the_unlink_are_kept(store: LocalObjectStore, clock: FakeClock) -> None:
+    """The scan saw garbage; under the write lock the collector looks once more."""
+    garbage(store, b"again")
+    store.collect_garbage()
+    clock.advance(GRACE)
+    now_seconds = store.database.write(store.garbage._advance_proven_time)
+    scanned = [(*scan[:3], list(scan[3])) for scan in store.garbage._scans()]
+    version = put(store, "k", b"again")
+    for scope, lower, upper, candidates in scanned:
+        store.garbage._settle(scope, lower, upper, candidates, now_seconds)
+        store.garbage._settle(scope, lower, upper, candidates, now_seconds + GRACE)
+    with store.open(PRIMARY, "k") as reader:
+        assert reader.read() == b"again"
+    assert store.local_file(version).exists()
+
+
 @pytest.mark.parametrize("years", [10, -10])
 def test_clock_that_jumps_removes_nothing(store: LocalObjectStore, clock: FakeClock, years: int) -> None:
     path = garbage(store)
