@@ -85,17 +85,9 @@ class Steps:
     def process_image(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Make an image's renditions, or take those of the same content; store them under the version's own keys."""
         entry = self._begin(data)
-        reused = self._reuse(entry)
-        if reused is not None:
-            return reused
-        version = self._store.head(BucketRole.PRIMARY, data["key"], version_id=entry.version_id)
-        with self._scratch() as scratch, self._source(version, scratch) as source:
-            folder = scratch / "out"
-            folder.mkdir()
-            rendered = self._processor.process_image(source, folder)
-            renditions = [self._keep(entry, data["key"], file) for file in rendered.files]
-        crashpoint("steps.renditions_stored")
-        return _result(renditions, self._bounded(entry, rendered), dict(rendered.descriptive), reused_from=None)
+        result = self._reuse(entry) or self._make(entry, data["key"])
+        self._discard_if_gone(entry, data["key"])
+        return result
 
     def process_generic(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Note what can be told of any file."""
@@ -210,6 +202,29 @@ class Steps:
             self._publication.follow(entry)
         else:
             self._publication.note_status(entry)
+
+    def _make(self, entry: LedgerEntry, key: str) -> dict[str, Any]:
+        version = self._store.head(BucketRole.PRIMARY, key, version_id=entry.version_id)
+        with self._scratch() as scratch, self._source(version, scratch) as source:
+            folder = scratch / "out"
+            folder.mkdir()
+            rendered = self._processor.process_image(source, folder)
+            renditions = [self._keep(entry, key, file) for file in rendered.files]
+        crashpoint("steps.renditions_stored")
+        return _result(renditions, self._bounded(entry, rendered), dict(rendered.descriptive), reused_from=None)
+
+    def _discard_if_gone(self, entry: LedgerEntry, key: str) -> None:
+        """Erase what was just stored if its version was deleted for good, or moved, meanwhile: nobody else would.
+
+        Raises:
+            NotFound: so it was.
+        """
+        try:
+            self._store.head(BucketRole.PRIMARY, key, version_id=entry.version_id)
+            self._catalog.get_entry(entry.file_id, entry.version_id)
+        except NotFound:
+            self._publication.erase_renditions(entry)
+            raise
 
     def _reuse(self, entry: LedgerEntry) -> dict[str, Any] | None:
         """Renditions of the same content under this recipe, copied without bytes; None if there are none."""
