@@ -121,6 +121,7 @@ def wrong_file_id(world: World) -> None:
 
 FAULTS: list[tuple[str, Callable[[World], object], set[tuple[str, str]]]] = [
     ("version gone", lambda w: w.store.delete(BucketRole.PRIMARY, KEY), {("I6", "no current version")}),
+    ("never taken in", lambda w: w.put(BucketRole.PRIMARY, "new.jpg", b"x"), {("I6", "the catalog doesn't know")}),
     ("version newer", lambda w: overwrite(w, BucketRole.PRIMARY, KEY), {("I6", "the store's current one is")}),
     ("deleted here only", lambda w: w.change(deleted_at=w.record.indexed_at, renditions=()),
      {("I6", "the record says deleted"), ("I9", "no note says why")}),

@@ -24,7 +24,7 @@ from contentplatform.catalog.port import (
 from contentplatform.errors import ErrorCode, NotFound
 from contentplatform.findings import Check, CheckRun, Finding, Severity
 from contentplatform.media import PROCESSING_TYPES, ProcessingStatus, file_id
-from contentplatform.storage.port import BucketRole, ObjectStore, ObjectVersion
+from contentplatform.storage.port import BucketRole, ObjectStore, ObjectVersion, walk
 
 INDEX_LAG_LIMIT_SECONDS: Final = 60.0
 """The index lags a second behind while anybody works; after a minute, nobody does."""
@@ -45,7 +45,7 @@ def catalog_checks(
 ) -> tuple[Check, ...]:
     """Every check of the catalog; ``is_live`` tells of an execution's name whether it exists and has not ended."""
     checks = CatalogChecks(catalog, store, is_live)
-    return checks.records, checks.ledger, checks.search_index
+    return checks.originals, checks.records, checks.ledger, checks.search_index
 
 
 class CatalogChecks:
@@ -57,6 +57,15 @@ class CatalogChecks:
         self._is_live = is_live
 
     # -- records ---------------------------------------------------------------------------------------------
+
+    def originals(self, _run: CheckRun) -> Iterator[Finding]:
+        """I6: the catalog knows every file that the store holds."""
+        for version in walk(self._store, BucketRole.PRIMARY):
+            try:
+                self._catalog.get(file_id(version.key))
+            except NotFound:
+                if self._head(BucketRole.PRIMARY, version.key) is not None:
+                    yield _leak("I6", version.key, "the store has a file that the catalog doesn't know", _RECONCILE)
 
     def records(self, _run: CheckRun) -> Iterator[Finding]:
         """I6, I9, I13: what a record shows is what store and ledger say."""

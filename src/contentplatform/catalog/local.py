@@ -173,6 +173,14 @@ class LocalCatalog(Catalog):
             found = view.value("SELECT moved_to FROM catalog_redirects WHERE file_id = ?", (file_id,))
         return None if found is None else str(found)
 
+    def put_redirect(self, file_id: str, moved_to: str) -> None:
+        def work(transaction: Transaction) -> None:
+            if file_id != moved_to and find(transaction, file_id) is None:
+                transaction.run("DELETE FROM catalog_redirects WHERE file_id = ?", (file_id,))
+                _redirect(transaction, file_id, moved_to)
+
+        self._database.write(work)
+
     # -- the ledger ------------------------------------------------------------------------------------------
 
     def get_entry(self, file_id: str, version_id: str) -> LedgerEntry:

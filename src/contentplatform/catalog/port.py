@@ -198,6 +198,13 @@ class Catalog(ABC):
         """
 
     @abstractmethod
+    def put_redirect(self, file_id: str, moved_to: str) -> None:
+        """Lead a former identifier to a file's own, as ``remove`` does; nothing where it names a file itself.
+
+        Idempotent; for putting a catalog back. aws: PutItem on condition ``attribute_not_exists``.
+        """
+
+    @abstractmethod
     def get_entry(self, file_id: str, version_id: str) -> LedgerEntry:
         """One version's ledger entry. aws: GetItem, strongly consistent. Raises NotFound."""
 
