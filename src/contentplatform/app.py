@@ -17,6 +17,7 @@ from contentplatform.findings import Check
 from contentplatform.ingest.library import Library
 from contentplatform.ingest.port import EventSource
 from contentplatform.ingest.service import IngestService
+from contentplatform.ingest.snapshot import CatalogSnapshot
 from contentplatform.media import MediaKind
 from contentplatform.processing.port import MediaProcessor
 from contentplatform.storage.lifecycle import bucket_name
@@ -134,15 +135,23 @@ class LocalHome:
         """What this machine's kernel can't do to fence jobs in, a sentence each; starts the sandbox to find out."""
         return self._processor.confinement().gaps()
 
+    def snapshot(self) -> CatalogSnapshot:
+        """The catalog as an object of the store: to write it, or to put it back."""
+        return CatalogSnapshot(self.store, self.catalog)
+
     def checks(self) -> tuple[Check, ...]:
         """Every check of ``fsck``."""
         from contentplatform.catalog.fsck import catalog_checks  # noqa: PLC0415
         from contentplatform.storage.fsck import storage_checks  # noqa: PLC0415
-        from contentplatform.workflow.fsck import workflow_checks  # noqa: PLC0415
+        from contentplatform.workflow.executor import ExecutorSettings  # noqa: PLC0415
+        from contentplatform.workflow.fsck import LedgerChecks  # noqa: PLC0415
+        from contentplatform.workflow.ledger import Ledger  # noqa: PLC0415
 
+        clock = self.platform.clock
+        executions = Ledger(STATE_MACHINE, clock, self._ids, losses_allowed=ExecutorSettings().losses_allowed)
         return (
             *storage_checks(self.store),
-            *workflow_checks(self.engine),
+            *LedgerChecks(self.database, executions, STATE_MACHINE, clock, self._doorbell).checks(),
             *catalog_checks(self.catalog, self.store, is_live=self.platform.ingest.is_live),
         )
 

@@ -60,6 +60,9 @@ class CatalogSettings:
     """``[catalog]``: what is known about files."""
 
     index_interval_seconds: float = _setting(0.5, "How often a worker brings the search index up to date", minimum=0.01)
+    snapshot_interval_seconds: float = _setting(
+        86_400.0, "How often a worker writes the whole catalog into the store, and when it starts", minimum=1
+    )
 
 
 @dataclass(frozen=True, slots=True)

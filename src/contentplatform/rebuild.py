@@ -9,24 +9,20 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from contentplatform import log
 from contentplatform.app import DATABASE_FILE_NAME, LocalHome, class_folders, local_schemas, open_local
-from contentplatform.catalog.codec import decode_manifest
-from contentplatform.catalog.port import Catalog
 from contentplatform.clock import RandomIds, SystemClock
 from contentplatform.config import Settings
 from contentplatform.drivers.files import Files
 from contentplatform.drivers.sqlite import Database
-from contentplatform.errors import Conflict, NotFound, PlatformError
+from contentplatform.errors import Conflict, PlatformError
 from contentplatform.storage.blobs import BlobFolder
 from contentplatform.storage.journal import rebuild_from_journal
 from contentplatform.storage.local import stored_uuid
-from contentplatform.storage.port import BucketRole, ObjectStore, walk
-from contentplatform.workflow.publication import MANIFEST_FOLDER
 
 _SUFFIXES: Final = ("", "-wal", "-shm")
 
@@ -80,13 +76,19 @@ def rebuild(settings: Settings) -> RebuildReport:
         database.close()
     home = open_local(settings)
     try:
-        records, damaged = _restore_records(home.platform.store, home.platform.catalog)
+        restored = home.snapshot().restore()
         mended = home.platform.ingest.reconcile().keys_mended
         home.finish()
     finally:
         home.close()
     return RebuildReport(
-        rebuilt.versions, rebuilt.damaged_lines, rebuilt.unclaimed_blobs, records, damaged, mended, aside
+        rebuilt.versions,
+        rebuilt.damaged_lines,
+        rebuilt.unclaimed_blobs,
+        restored.records,
+        restored.damaged,
+        mended,
+        aside,
     )
 
 
@@ -122,24 +124,3 @@ def _move_aside(folder: Path) -> Path | None:
         with suppress(FileNotFoundError):
             Path(f"{database}{suffix}").rename(f"{aside}{suffix}")
     return aside
-
-
-def _restore_records(store: ObjectStore, catalog: Catalog) -> tuple[int, int]:
-    """Put every manifest's record and entries into the empty catalog; how many records, and manifests unreadable."""
-    restored = damaged = 0
-    for version in walk(store, BucketRole.ANALYTICS, f"{MANIFEST_FOLDER}/"):
-        try:
-            with store.open(version.bucket, version.key) as reader:
-                record, entries = decode_manifest(reader.read())
-        except (PlatformError, ValueError) as error:
-            damaged += 1
-            log.event(_logger, logging.WARNING, "manifest not usable", key=version.key, reason=str(error))
-            continue
-        try:
-            catalog.get(record.file_id)
-        except NotFound:
-            for entry in entries:
-                catalog.put_entry(replace(entry, revision=0))
-            catalog.put(replace(record, revision=0))
-            restored += 1
-    return restored, damaged

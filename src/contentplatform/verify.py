@@ -21,6 +21,7 @@ from contentplatform.clock import IdSource
 from contentplatform.drivers.volumes import Encryption, encryption_of
 from contentplatform.errors import ErrorCode, NotFound, PlatformError
 from contentplatform.findings import CheckRun, Severity, run_checks
+from contentplatform.ingest.service import raw_key
 from contentplatform.media import ProcessingStatus, file_id
 from contentplatform.processing.samples import sample_photo
 from contentplatform.storage.port import BucketRole, ByteRange, ObjectVersion, PutOptions, versions_of, walk_versions
@@ -77,6 +78,8 @@ class UnsureCheck(Exception):  # noqa: N818 - same
     """Why it can't be told."""
 
 
+_DESERVED: Final = frozenset(code.value for code in ErrorCode) - {ErrorCode.INTERNAL, ErrorCode.NO_SPACE}
+"""Failures that say something of the file, not of the platform."""
 _NOT_BUILT: Final = (
     ("edge answers", "delivery"),
     ("replication configured and at least 90 % complete", "backup"),
@@ -93,6 +96,7 @@ class Verification:
         self._platform = home.platform
         self._wait = wait
         self._run = ids.new_id()
+        self._started_at = home.platform.clock.now()
         self._prefix = f"{FOLDER}/{self._run}/"
 
     def run(self) -> Report:
@@ -222,7 +226,7 @@ class Verification:
         faults = [
             execution
             for execution in ended
-            if execution.status is ExecutionStatus.FAILED and execution.error in {None, ErrorCode.INTERNAL.value}
+            if execution.status is ExecutionStatus.FAILED and execution.error not in _DESERVED
         ]
         rate = 1 - len(faults) / len(ended)
         if rate < _SUCCESS_RATE:
@@ -281,9 +285,12 @@ class Verification:
             self._platform.store.delete_version(role, key, version.version_id)
 
     def _made(self, role: BucketRole) -> Iterator[ObjectVersion]:
-        """Every version that carries this run's name, wherever in a key."""
-        prefix = "year=" if role is BucketRole.RAW else self._prefix
-        return (version for version in walk_versions(self._platform.store, role, prefix) if self._run in version.key)
+        """Every version below this run's folder; in the data lake, in the hours in which it ran."""
+        prefixes = {self._prefix}
+        if role is BucketRole.RAW:
+            prefixes |= {raw_key(self._prefix, moment) for moment in (self._started_at, self._platform.clock.now())}
+        for prefix in sorted(prefixes):
+            yield from walk_versions(self._platform.store, role, prefix)
 
 
 def _judged(name: str, check: Callable[[], str]) -> Row:

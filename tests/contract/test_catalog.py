@@ -215,6 +215,17 @@ def check_a_name_in_use_again_is_no_redirect(home: Home) -> None:
     assert home.catalog.redirect(media.file_id("a")) is None
 
 
+def check_a_redirect_is_put_back_unless_the_name_is_in_use(home: Home) -> None:
+    a, b = (media.file_id(key) for key in "ab")
+    home.catalog.put(make_record("b"))
+    for _ in range(2):
+        home.catalog.put_redirect(a, b)
+        assert home.catalog.redirect(a) == b
+    home.catalog.put(make_record("a"))
+    home.catalog.put_redirect(a, b)
+    assert home.catalog.redirect(a) is None
+
+
 def check_entries_come_newest_first(home: Home) -> None:
     for version_id, minute in (("v2", 2), ("v1", 1), ("v4", 2), ("v3", 3)):
         home.catalog.put_entry(make_entry(version_id=version_id, minute=minute))

@@ -139,6 +139,11 @@ class FakeCatalog(Catalog):
                 }
                 self._redirects[file_id] = moved_to
 
+    def put_redirect(self, file_id: str, moved_to: str) -> None:
+        with self._lock:
+            if file_id != moved_to and file_id not in self._records:
+                self._redirects[file_id] = moved_to
+
     def redirect(self, file_id: str) -> str | None:
         with self._lock:
             return self._redirects.get(file_id)

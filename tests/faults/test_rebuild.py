@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import pytest
 from contentplatform.app import DATABASE_FILE_NAME, LocalHome, open_local
 from contentplatform.catalog.port import SearchQuery, walk_records
 from contentplatform.config import Settings, StorageSettings
-from contentplatform.errors import Conflict, PlatformError
+from contentplatform.errors import Conflict, NotFound, PlatformError
 from contentplatform.findings import CheckRun, run_checks
 from contentplatform.ingest.library import Edit
+from contentplatform.ingest.snapshot import SNAPSHOT_KEY
 from contentplatform.rebuild import rebuild
+from contentplatform.storage.port import BucketRole, PutOptions, versions_of, walk_versions
 from contentplatform.worker import Worker
 from sample_media import encoded, photo
 
@@ -23,7 +26,7 @@ from sample_media import encoded, photo
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """A data folder of its own."""
-    return Settings(data_folder=tmp_path / "data", storage=StorageSettings(gc_grace_seconds=0.0))
+    return Settings(data_folder=tmp_path / "data")
 
 
 @pytest.fixture
@@ -80,6 +83,40 @@ def test_records_versions_and_what_people_wrote_come_back(opened: LocalHome) -> 
             assert len(reader.read()) == rendition.size_bytes
 
 
+def test_a_moved_file_is_still_found_under_its_old_name(opened: LocalHome) -> None:
+    with pytest.raises(NotFound, match=r"it was moved to new\.txt"):
+        opened.platform.library.record("old.txt")
+
+
+def test_the_snapshot_stands_in_for_manifests_that_are_gone(filled: Settings) -> None:
+    home = open_local(filled)
+    assert home.snapshot().write() == 4
+    for version in walk_versions(home.store, BucketRole.ANALYTICS, "catalog/manifests/"):
+        home.store.delete_version(version.bucket, version.key, version.version_id)
+    home.finish()
+    home.close()
+    for file in filled.data_folder.glob(f"{DATABASE_FILE_NAME}*"):
+        file.unlink()
+    assert rebuild(filled).records == 4
+    home = open_local(filled)
+    try:
+        assert home.platform.library.record("a/photo.jpg").title == "Harbour"
+    finally:
+        home.close()
+
+
+def test_only_two_snapshots_are_kept_and_a_damaged_one_is_counted(filled: Settings) -> None:
+    home = open_local(filled)
+    try:
+        for _ in range(4):
+            home.snapshot().write()
+        home.store.put(BucketRole.ANALYTICS, SNAPSHOT_KEY, BytesIO(b"\x1f\x8b broken"), PutOptions())
+        assert len(versions_of(home.store, BucketRole.ANALYTICS, SNAPSHOT_KEY)) == 3
+        assert home.snapshot().restore().damaged == 1
+    finally:
+        home.close()
+
+
 def test_the_rebuilt_library_is_clean(opened: LocalHome) -> None:
     assert list(run_checks(opened.checks(), CheckRun(deep=True))) == []
 
@@ -131,7 +168,7 @@ def test_bytes_that_lost_their_names_are_kept_and_can_be_named_again(filled: Set
     report = rebuild(filled)
     assert report.versions == 0
     assert report.unclaimed_blobs > 0
-    home = open_local(filled)
+    home = open_local(replace(filled, storage=StorageSettings(gc_grace_seconds=0.0)))
     try:
         home.store.collect_garbage()
         home.store.collect_garbage()

@@ -8,12 +8,11 @@ keys are copies that follow the record: they can be made again at any time, by a
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import replace
 from io import BytesIO
 from typing import Final
 
-from contentplatform.catalog.codec import to_manifest
+from contentplatform.catalog.codec import encode_manifest
 from contentplatform.catalog.port import Catalog, LedgerEntry, Record, Rendition
 from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.errors import NotFound
@@ -139,8 +138,7 @@ class Publication:
 
     def write_manifest(self, record: Record) -> None:
         """Write the sidecar document of a file, unless it says so already. Only its newest version is kept."""
-        document = to_manifest(record, self._catalog.entries(record.file_id))
-        body = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+        body = encode_manifest(record, self._catalog.entries(record.file_id))
         key = manifest_key(record.file_id)
         try:
             before = self._store.head(BucketRole.ANALYTICS, key)

@@ -12,7 +12,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -137,11 +137,9 @@ class Steps:
                 processed_at=self._clock.now(),
             )
 
-        try:
+        with suppress(NotFound):  # the file was moved or its version deleted meanwhile: nobody is left to be told
             self._commit(data, failed)
-        except NotFound:
-            return {"status": "gone"}
-        return {"status": ProcessingStatus.FAILED.value, "error": reason, "error_code": code.value}
+        return {"Error": code.value, "Cause": reason}
 
     def invalidate(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Purge what the edge may have cached. There is no edge in this home yet, so there is nothing to purge."""
