@@ -226,6 +226,14 @@ def check_a_redirect_is_put_back_unless_the_name_is_in_use(home: Home) -> None:
     assert home.catalog.redirect(a) is None
 
 
+def check_redirects_that_are_put_back_lead_to_the_end_at_once(home: Home) -> None:
+    a, b, c = (media.file_id(key) for key in "abc")
+    home.catalog.put(make_record("c"))
+    home.catalog.put_redirect(a, b)
+    home.catalog.put_redirect(b, c)
+    assert [home.catalog.redirect(each) for each in (a, b, c)] == [c, c, None]
+
+
 def check_entries_come_newest_first(home: Home) -> None:
     for version_id, minute in (("v2", 2), ("v1", 1), ("v4", 2), ("v3", 3)):
         home.catalog.put_entry(make_entry(version_id=version_id, minute=minute))

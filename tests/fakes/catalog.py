@@ -132,17 +132,20 @@ class FakeCatalog(Catalog):
             for key in [key for key in self._entries if key[0] == file_id]:
                 del self._entries[key]
             if moved_to is not None:
-                self._redirects = {
-                    source: moved_to if target == file_id else target
-                    for source, target in self._redirects.items()
-                    if source != moved_to
-                }
-                self._redirects[file_id] = moved_to
+                self._lead(file_id, moved_to)
 
     def put_redirect(self, file_id: str, moved_to: str) -> None:
         with self._lock:
             if file_id != moved_to and file_id not in self._records:
-                self._redirects[file_id] = moved_to
+                self._lead(file_id, moved_to)
+
+    def _lead(self, file_id: str, moved_to: str) -> None:
+        self._redirects = {
+            source: moved_to if target == file_id else target
+            for source, target in self._redirects.items()
+            if source != moved_to
+        }
+        self._redirects[file_id] = moved_to
 
     def redirect(self, file_id: str) -> str | None:
         with self._lock:
