@@ -73,10 +73,10 @@ class MemoryPlatform:
         self.processor = FakeProcessor()
         self.events = MemoryEventSource(self.clock)
         self.publication = Publication(self.store, self.catalog)
-        steps = Steps(
+        self.steps = Steps(
             self.store, self.catalog, self.publication, self.processor, self.clock, scratch / "jobs", _together
         )
-        tasks = {name: _as_task(step) for name, step in steps.tasks().items()}
+        tasks = {name: _as_task(step) for name, step in self.steps.tasks().items()}
         self.engine = InMemoryWorkflowEngine(STATE_MACHINE, tasks, self.clock)
         self.ingest = IngestService(
             self.store, self.catalog, self.engine, self.publication, self.clock, _together, PROCESSED_KINDS

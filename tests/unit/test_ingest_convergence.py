@@ -81,7 +81,11 @@ Event = Change | Handle | Reprocess
 Action = Event | Work
 
 _PUTS: list[Put] = [Put(key, content) for key in ("a.jpg", "a.jpg", "b.jpg") for content in (*GOOD, *GOOD, *BAD)]
-_DELETES: list[Delete | DeleteVersion] = [Delete("a.jpg"), Delete("b.jpg"), *(DeleteVersion("a.jpg", place) for place in (0, 0, 0, 1, 1, 2))]
+_DELETES: list[Delete | DeleteVersion] = [
+    Delete("a.jpg"),
+    Delete("b.jpg"),
+    *(DeleteVersion("a.jpg", place) for place in (0, 0, 0, 1, 1, 2)),
+]
 UNASKED: list[Event] = [
     *(Change(put, told) for put in _PUTS for told in (True, True, False)),
     *(Change(delete, told) for delete in _DELETES for told in (True, True, False)),
