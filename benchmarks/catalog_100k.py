@@ -187,10 +187,10 @@ def report(few: Figure, many: Figure, records: int) -> bool:
     ratio = many.p50_milliseconds / few.p50_milliseconds
     passed = many.p99_milliseconds <= BAR_MILLISECONDS and ratio <= BAR_RATIO
     barred = many.name in BARRED
-    verdict = ("ok" if passed else "MISSED") if barred else ""
+    # Without a bar there is no ratio either: those queries find fewer records in the small catalog.
+    verdict = f"{ratio:.2f}x its time at {SMALL} records  {'ok' if passed else 'MISSED'}" if barred else ""
     print(
-        f"{many.name:32} p50 {many.p50_milliseconds:6.2f} ms  p99 {many.p99_milliseconds:6.2f} ms"
-        f"  {ratio:6.2f}x its time at {SMALL} records  {verdict}",
+        f"{many.name:32} p50 {many.p50_milliseconds:6.2f} ms  p99 {many.p99_milliseconds:6.2f} ms  {verdict}",
         flush=True,
     )
     if barred:
