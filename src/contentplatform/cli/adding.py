@@ -34,6 +34,8 @@ class PlannedFile:
     path: Path
     key: str
     size_bytes: int
+    trouble: str = ""
+    """Why it can't be added, where that is known already: a folder that can't be read, a file that vanished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def plan(paths: Sequence[Path], prefix: str) -> list[PlannedFile]:
                     f"Both {planned[key].path} and {path} would be {key!r}."
                     " Try: add the folder that holds them, or one at a time with --prefix"
                 )
-            planned[key] = PlannedFile(path, key, path.stat().st_size)
+            planned[key] = _planned(path, key)
     return list(planned.values())
 
 
@@ -99,14 +101,18 @@ def _store(session: Session, request: AddRequest, outcome: AddOutcome) -> dict[s
     stored: dict[str, str] = {}
     progress = _bar(session.output, "Storing", sum(file.size_bytes for file in request.files))
     with progress, ThreadPoolExecutor(_PARALLEL_UPLOADS, thread_name_prefix="add") as pool:
-        futures = {pool.submit(_store_one, session, file): file for file in request.files}
+        for file in request.files:
+            if file.trouble:
+                _note_trouble(session.output, outcome, file, file.trouble)
+        futures = {pool.submit(_store_one, session, file): file for file in request.files if not file.trouble}
         for future in as_completed(futures):
             file = futures[future]
             progress.update(file.size_bytes)
             try:
                 version_id, is_new = future.result()
             except (PlatformError, OSError) as error:
-                _note_trouble(session.output, outcome, file, error)
+                reason = error.public if isinstance(error, PlatformError) else (error.strerror or str(error))
+                _note_trouble(session.output, outcome, file, reason)
                 continue
             stored[file.key] = version_id
             outcome.added += is_new
@@ -193,9 +199,8 @@ def _tell_what_waits(session: Session, stored: dict[str, str], outcome: AddOutco
         session.output.talk(f"{waiting} wait to be processed by {who}.")
 
 
-def _note_trouble(output: Output, outcome: AddOutcome, file: PlannedFile, error: PlatformError | OSError) -> None:
+def _note_trouble(output: Output, outcome: AddOutcome, file: PlannedFile, reason: str) -> None:
     outcome.troubled += 1
-    reason = error.public if isinstance(error, PlatformError) else (error.strerror or str(error))
     outcome.items.append({"file_path": file.key, "processing_status": "not stored", "processing_error": reason})
     output.line(f"{shown(file.key)}  not stored: {shown(reason)}")
 
@@ -207,9 +212,30 @@ def _files_of(argument: Path) -> Iterator[tuple[Path, str]]:
         return
     if not argument.is_dir():
         raise click.UsageError(f"{argument} is neither a file nor a folder.")
-    for folder, subfolders, names in os.walk(argument):
+    unreadable: list[OSError] = []
+    for folder, subfolders, names in os.walk(argument, onerror=unreadable.append):
         subfolders.sort()
         for name in sorted(names):
             path = Path(folder, name)
-            if stat.S_ISREG(path.lstat().st_mode):
+            if _is_offered(path):
                 yield path, path.relative_to(argument).as_posix()
+    for error in unreadable:
+        path = Path(error.filename)
+        yield path, path.relative_to(argument).as_posix()
+
+
+def _is_offered(path: Path) -> bool:
+    """Whether this entry of a folder is to be added; one that can't be looked at is, so that it is told of."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return True
+
+
+def _planned(path: Path, key: str) -> PlannedFile:
+    try:
+        if path.is_dir():
+            return PlannedFile(path, key, 0, trouble="the folder can't be read")
+        return PlannedFile(path, key, path.stat().st_size)
+    except OSError as error:
+        return PlannedFile(path, key, 0, trouble=error.strerror or str(error))

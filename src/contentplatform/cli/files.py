@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +17,7 @@ from contentplatform.cli.adding import AddRequest, add_files, plan
 from contentplatform.cli.output import EXIT_NEEDS_ATTENTION, EXIT_OK, Output, shown, size
 from contentplatform.cli.session import Session, pass_session
 from contentplatform.clock import timestamp
+from contentplatform.errors import InvalidRequest, NoSpace
 from contentplatform.ingest.library import Edit
 from contentplatform.media import MediaKind, ProcessingStatus
 from contentplatform.storage.port import ObjectReader
@@ -350,12 +353,24 @@ def _download_name(reader: ObjectReader) -> str:
 
 
 def _write_file(reader: ObjectReader, path: Path) -> None:
-    """Write beside the target and rename: a half-written file never carries the name that was asked for."""
-    partial = path.with_name(f".{path.name[:100]}.part-{os.getpid()}")
+    """Write beside the target and rename: a half-written file never carries the name that was asked for.
+
+    Raises:
+        InvalidRequest: nothing can be written there. NoSpace: the disk is full.
+    """
+    partial = path.with_name(f".{path.name[:50]}.part-{os.getpid()}")
     try:
         with partial.open("xb") as target:
             _copy(reader, target)
         partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise NoSpace(
+                f"writing {path}", "the disk is full", hint="Free some space, or choose another -o"
+            ) from error
+        raise InvalidRequest(f"writing {path}", error.strerror or str(error), hint="Choose another -o FILE") from error
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

@@ -64,17 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = Output(as_json="--json" in given)
     try:
         code = cli.main(given, prog_name="contentplatform", standalone_mode=False)
-    except click.UsageError as error:
-        output.document({"error": {"class": "UsageError", "message": error.format_message(), "exit_code": EXIT_USAGE}})
-        error.show(file=sys.stderr)
-        code = EXIT_USAGE
     except click.ClickException as error:
+        output.error("UsageError", error.format_message(), EXIT_USAGE)
         error.show(file=sys.stderr)
         code = EXIT_USAGE
     except PlatformError as error:
         code = output.fail(error)
     except (click.Abort, KeyboardInterrupt):
-        output.talk("Interrupted. What was acknowledged is kept; the same command goes on where this one stopped.")
+        words = "Interrupted. What was acknowledged is kept; the same command goes on where this one stopped."
+        output.error("Interrupted", words, EXIT_INTERRUPTED)
+        output.talk(words)
         code = EXIT_INTERRUPTED
     except OSError as error:
         if isinstance(error, BrokenPipeError):
@@ -83,8 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = output.fail(Unavailable(f"using {error.filename or 'this machine'}", error.strerror or str(error)))
     except Exception as error:  # the outermost edge: a fault of ours is said in words, its trace goes to the log
         logging.getLogger("contentplatform").exception("unexpected error")
-        output.talk(
-            f"Error: an unexpected fault of the platform ({type(error).__name__}). Nothing acknowledged is lost."
-        )
+        words = f"an unexpected fault of the platform ({type(error).__name__}). Nothing acknowledged is lost."
+        output.error("Unexpected", words, EXIT_UNEXPECTED)
+        output.talk(f"Error: {words}")
         code = EXIT_UNEXPECTED
     sys.exit(code if isinstance(code, int) else 0)

@@ -62,7 +62,9 @@ class Output:
     def document(self, document: Any) -> None:
         """The answer as JSON; nothing where people read lines."""
         if self.as_json:
-            click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+            text = json.dumps(document, ensure_ascii=False, indent=2, default=str)
+            # A file's name need not be valid Unicode; JSON has to be.
+            click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Rows for people, in columns; nothing where JSON is asked for."""
@@ -77,16 +79,20 @@ class Output:
     def fail(self, error: errors.PlatformError) -> int:
         """Say an error, in words; returns the exit code."""
         code = exit_code(error)
-        self.document({"error": {"class": type(error).__name__, "message": error.public, "exit_code": code}})
-        self.talk(f"Error: {shown(error.public)}")
+        self.error(type(error).__name__, error.public, code)
+        self.talk("Error: " + "\n".join(shown(line) for line in error.public.split("\n")))
         return code
+
+    def error(self, name: str, message: str, code: int) -> None:
+        """An error as JSON; nothing where people read lines."""
+        self.document({"error": {"class": name, "message": message, "exit_code": code}})
 
 
 def shown(text: str) -> str:
     """``text`` with everything escaped that a terminal would not show, or would obey."""
     return "".join(
         character
-        if character == "\n" or unicodedata.category(character) not in _UNSEEN_CATEGORIES
+        if unicodedata.category(character) not in _UNSEEN_CATEGORIES
         else character.encode("unicode_escape", "backslashreplace").decode("ascii")
         for character in text
     )
