@@ -175,8 +175,10 @@ class LocalExecutor:
         self._hand_back_unsettled()
         self._recover()
         with self._database.read() as view:
-            ready = self._ledger.has_ready(view)
-        if ready:
+            due, ready = self._ledger.has_due(view), self._ledger.has_ready(view)
+        if due:
+            self._database.write(self._ledger.promote_due)
+        if due or ready:
             self._call_slot()
 
     # -- signing on and off ----------------------------------------------------------------------------------

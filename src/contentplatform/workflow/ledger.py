@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from contentplatform.clock import Clock, IdSource, timestamp
-from contentplatform.drivers.sqlite import Connection, Row, Schema, Transaction
+from contentplatform.drivers.sqlite import Connection, Schema, Transaction
 from contentplatform.errors import ErrorCode
 from contentplatform.workflow.definition import DATA_LIMIT_BYTES, TIMEOUT, TOO_MUCH_DATA, StateMachine, Wait, reachable
 from contentplatform.workflow.interpreter import (
@@ -106,9 +106,12 @@ SCHEMA: Final = Schema(
 
 WORKER_LOST: Final = "WorkerLost"
 
-_SELECT_HELD: Final = (
-    "SELECT sequence, name, file_id, version_id, lane, state, data, events, retries, losses, token, deadline"
-    " FROM executions"
+_HELD: Final = "sequence, name, file_id, version_id, lane, state, data, events, retries, losses, token, deadline"
+_SELECT_HELD: Final = f"SELECT {_HELD} FROM executions"  # noqa: S608 - a constant
+_SELECT_READY: Final = (
+    f"SELECT {_HELD}, (SELECT count(*) FROM executions WHERE status = 'running'),"  # noqa: S608 - a constant
+    " EXISTS (SELECT 1 FROM workers WHERE workers.name = ?)"
+    " FROM executions WHERE status = 'pending' AND due IS NULL ORDER BY lane, sequence LIMIT 1"
 )
 _STEP: Final = "state = ?, data = ?, events = ?, retries = '[]', losses = 0"
 _WAIT: Final = ", status = 'pending', worker = NULL, due = CASE WHEN woken THEN NULL ELSE ? END, woken = 0, boot = ?"
@@ -294,12 +297,13 @@ class Ledger:
 
     def has_ready(self, view: Connection) -> bool:
         """Whether something could be claimed, slots permitting."""
+        return bool(view.value("SELECT EXISTS (SELECT 1 FROM executions WHERE status = 'pending' AND due IS NULL)"))
+
+    def has_due(self, view: Connection) -> bool:
+        """Whether something has waited long enough."""
+        now = self._clock.monotonic_seconds()
         return bool(
-            view.value(
-                "SELECT EXISTS (SELECT 1 FROM executions WHERE status = 'pending' AND due IS NULL)"
-                " OR EXISTS (SELECT 1 FROM executions WHERE status = 'pending' AND due <= ?)",
-                (self._clock.monotonic_seconds(),),
-            )
+            view.value("SELECT EXISTS (SELECT 1 FROM executions WHERE status = 'pending' AND due <= ?)", (now,))
         )
 
     def next_due(self, view: Connection) -> float | None:
@@ -309,26 +313,23 @@ class Ledger:
 
     def claim(self, unit: Transaction, worker: str, folder_slots: int) -> Lease | None:
         """Take the first that is ready, if the data folder has a free slot. None: nothing to do now."""
-        unit.run(
-            "UPDATE executions SET due = NULL WHERE status = 'pending' AND due <= ?", (self._clock.monotonic_seconds(),)
-        )
         while True:
-            row = unit.row(f"{_SELECT_HELD} WHERE status = 'pending' AND due IS NULL ORDER BY lane, sequence LIMIT 1")
-            if row is None or not self._may_take(unit, worker, folder_slots):
+            row = unit.row(_SELECT_READY, (worker,))
+            if row is None:
+                if not self.promote_due(unit):
+                    return None
+                continue
+            *held, running, is_known = row
+            if running >= folder_slots or not is_known:  # a worker that was declared dead claims nothing
                 return None
-            lease = self._begin(unit, self._take(unit, self._lease(row), worker))
+            lease = self._begin(unit, self._take(unit, self._lease(held), worker))
             if lease is not None:
                 return lease
 
-    def _may_take(self, unit: Transaction, worker: str, folder_slots: int) -> bool:
-        """Whether the data folder has a free slot, and the worker has not been declared dead."""
-        return bool(
-            unit.value(
-                "SELECT EXISTS (SELECT 1 FROM workers WHERE name = ?)"
-                " AND (SELECT count(*) FROM executions WHERE status = 'running') < ?",
-                (worker, folder_slots),
-            )
-        )
+    def promote_due(self, unit: Transaction) -> int:
+        """Make ready whatever has waited long enough. It keeps its place in its lane."""
+        now = self._clock.monotonic_seconds()
+        return unit.run("UPDATE executions SET due = NULL WHERE status = 'pending' AND due <= ?", (now,))
 
     def _take(self, unit: Transaction, found: Lease, worker: str) -> Lease:
         """Hold an execution under the next token; its time begins with the first claim."""
@@ -459,25 +460,16 @@ class Ledger:
         self, unit: Transaction, lease: Lease, visits: Sequence[Visit], following: WrittenMove | None = None
     ) -> None:
         at = timestamp(self._clock.now())
-        unit.run_many(
-            "INSERT INTO execution_history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    lease.sequence,
-                    number,
-                    at,
-                    visit.state,
-                    visit.event,
-                    lease.attempt if visit.state == lease.state else 1,
-                    _output(visit, following),
-                    visit.error,
-                    visit.cause,
-                )
-                for number, visit in enumerate(visits, start=lease.events + 1)
-            ],
-        )
+        values: list[Any] = []
+        for number, visit in enumerate(visits, start=lease.events + 1):
+            attempt = lease.attempt if visit.state == lease.state else 1
+            values += (lease.sequence, number, at, visit.state, visit.event, attempt)
+            values += (_output(visit, following), visit.error, visit.cause)
+        # One statement for all rows: between two statements the writer lets go of the interpreter.
+        rows = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * len(visits))
+        unit.run(f"INSERT INTO execution_history VALUES {rows}", values)  # noqa: S608 - placeholders only
 
-    def _lease(self, row: Row) -> Lease:
+    def _lease(self, row: Sequence[Any]) -> Lease:
         sequence, name, file_id, version_id, lane, state, data, events, retries, losses, token, deadline = row
         used = tuple(int(count) for count in json.loads(retries))
         return Lease(sequence, name, file_id, version_id, lane, state, data, events, used, losses, token, deadline)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -76,36 +76,48 @@ class LocalWorkflowEngine(WorkflowEngine):
         self, name: str, *, file_id: str, version_id: str, data: Mapping[str, Any], lane: Lane = Lane.UPLOAD
     ) -> Execution:
         body = _checked(name, data)
+        moment = self._clock.now()
+        values = (name, base_name(name), file_id, version_id, int(lane), self._machine.start_at, body, body)
 
-        def work(unit: Transaction) -> Row:
-            row = self._row(unit, name)
-            if row is not None:
-                return row
-            live = unit.value(
-                "SELECT name FROM executions WHERE base_name = ? AND ended_at IS NULL", (base_name(name),)
-            )
-            if live is not None:
-                raise Conflict(f"starting {name}", f"{live} works on the same version and recipe")
-            sequence = unit.insert(
+        def work(unit: Transaction) -> Execution | None:
+            if not self._insert(unit, (*values, timestamp(moment), self._clock.boot_id())):
+                return self._existing(unit, name)
+            unit.after_commit(lambda: self._doorbell.ring(RING_WORK))
+            return None
+
+        return self._database.write(work) or Execution(
+            name=name,
+            file_id=file_id,
+            version_id=version_id,
+            lane=lane,
+            status=ExecutionStatus.PENDING,
+            state=self._machine.start_at,
+            input=json.loads(body),
+            output=None,
+            created_at=moment,
+            started_at=None,
+            ended_at=None,
+        )
+
+    def _insert(self, unit: Transaction, values: Sequence[Any]) -> bool:
+        """Insert an execution; False where the tables refuse it, as its name exists or its version is under way."""
+        try:
+            unit.run(
                 "INSERT INTO executions (name, base_name, file_id, version_id, lane, status, state, input, data,"
                 " created_at, boot) VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?)",
-                (
-                    name,
-                    base_name(name),
-                    file_id,
-                    version_id,
-                    int(lane),
-                    self._machine.start_at,
-                    body,
-                    body,
-                    timestamp(self._clock.now()),
-                    self._clock.boot_id(),
-                ),
+                values,
             )
-            unit.after_commit(lambda: self._doorbell.ring(RING_WORK))
-            return self._row_at(unit, sequence)
+        except Conflict:
+            return False
+        return True
 
-        return self._execution(self._database.write(work), reason=None)
+    def _existing(self, unit: Transaction, name: str) -> Execution:
+        """The execution of that name. Raises Conflict if it is another one that is in the way."""
+        row = self._row(unit, name)
+        if row is not None:
+            return self._execution(row, reason=None)
+        live = unit.value("SELECT name FROM executions WHERE base_name = ? AND ended_at IS NULL", (base_name(name),))
+        raise Conflict(f"starting {name}", f"{live} works on the same version and recipe")
 
     def get(self, name: str) -> Execution:
         with self._database.read() as view:
@@ -242,9 +254,6 @@ class LocalWorkflowEngine(WorkflowEngine):
 
     def _row(self, view: Connection, name: str) -> Row | None:
         return view.row(f"{_SELECT} WHERE name = ?", (name,))
-
-    def _row_at(self, view: Connection, sequence: int) -> Row:
-        return view.rows(f"{_SELECT} WHERE sequence = ?", (sequence,))[0]
 
     def _told(self, view: Connection, rows: Iterable[Row]) -> Iterator[Execution]:
         """Rows as executions; those that wait say why."""
