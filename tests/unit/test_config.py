@@ -16,6 +16,8 @@ from contentplatform.config import (
     load,
 )
 from contentplatform.errors import ConfigurationInvalid
+from contentplatform.storage.lifecycle import bucket_name
+from contentplatform.storage.port import BucketRole
 
 
 def refused(**arguments: object) -> str:
@@ -158,6 +160,13 @@ def test_every_setting_says_what_it_is_for_and_every_number_has_a_lower_bound(ta
         if isinstance(setting.default, int | float):
             assert setting.metadata["minimum"] is not None, setting.name
             assert setting.default >= setting.metadata["minimum"], setting.name
+
+
+def test_a_bucket_s_name_is_made_of_its_role_and_the_one_suffix(tmp_path: Path) -> None:
+    variables = {"CONTENTPLATFORM_STORAGE_BUCKET_SUFFIX": "primary-museum"}
+    suffix = load(data_folder=tmp_path, environment=variables).storage.bucket_suffix
+    names = {bucket_name(role, suffix) for role in BucketRole}
+    assert names == {f"content-platform-{role.value}-primary-museum" for role in BucketRole}
 
 
 def test_settings_can_t_be_changed_once_they_are_read(tmp_path: Path) -> None:
