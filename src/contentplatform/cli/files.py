@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -353,24 +352,31 @@ def _download_name(reader: ObjectReader) -> str:
 
 
 def _write_file(reader: ObjectReader, path: Path) -> None:
-    """Write beside the target and rename: a half-written file never carries the name that was asked for.
+    """Write a file, a pipe or a device.
 
     Raises:
         InvalidRequest: nothing can be written there. NoSpace: the disk is full.
     """
-    partial = path.with_name(f".{path.name[:50]}.part-{os.getpid()}")
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with path.open("wb") as target:  # renaming would put a file in the place of a pipe or a device
+                _copy(reader, target)
+        else:
+            _write_beside(reader, path)
+    except OSError as error:
+        doing, hint = f"writing {path}", "Choose another -o FILE"
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise NoSpace(doing, "the disk is full", hint=f"Free some space. {hint}") from error
+        raise InvalidRequest(doing, error.strerror or str(error), hint=hint) from error
+
+
+def _write_beside(reader: ObjectReader, path: Path) -> None:
+    """Write beside the target and rename: a half-written file never carries the name that was asked for."""
+    partial = path.parent / f".{path.name[:50]}.part-{os.getpid()}"
     try:
         with partial.open("xb") as target:
             _copy(reader, target)
         partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise NoSpace(
-                f"writing {path}", "the disk is full", hint="Free some space, or choose another -o"
-            ) from error
-        raise InvalidRequest(f"writing {path}", error.strerror or str(error), hint="Choose another -o FILE") from error
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
