@@ -38,15 +38,17 @@ class Commands:
 
     data: Path
     environment: dict[str, str] | None = None
-    user: int | None = None
+    through: tuple[str, ...] = ()
+    """A command that runs the command, with fewer rights for example."""
 
     def argv(self, *arguments: object) -> list[str]:
         """The command as a process takes it."""
-        return [sys.executable, "-m", "contentplatform.cli", "--data", str(self.data), *map(str, arguments)]
+        command = [sys.executable, "-m", "contentplatform.cli", "--data", str(self.data)]
+        return [*self.through, *command, *map(str, arguments)]
 
     def start(self, *arguments: object, **options: Any) -> subprocess.Popen[bytes]:
         """Start a command and do not wait for it."""
-        return subprocess.Popen(self.argv(*arguments), env=self._environment(), user=self.user, **options)
+        return subprocess.Popen(self.argv(*arguments), env=self._environment(), **options)
 
     def run(self, *arguments: object, cwd: Path | None = None, code: int | None = 0) -> Ran:
         """Run a command to its end; it must end with ``code`` (None: however it likes) and never with a traceback."""
@@ -54,7 +56,6 @@ class Commands:
             self.argv(*arguments),
             env=self._environment(),
             cwd=cwd,
-            user=self.user,
             capture_output=True,
             timeout=TIMEOUT_SECONDS,
             check=False,
