@@ -26,8 +26,7 @@ from contentplatform.drivers.files import Files
 from contentplatform.drivers.sqlite import Database, Transaction
 from contentplatform.storage.blobs import Blob, BlobFolder, Place
 from contentplatform.storage.journal import Journal
-from contentplatform.storage.lifecycle import BUCKETS
-from contentplatform.storage.versions import is_referenced
+from contentplatform.storage.versions import buckets_of, is_referenced
 
 _UNLINKS_A_TRANSACTION: Final = 32
 """Few, because every writer waits for them."""
@@ -126,10 +125,11 @@ class GarbageCollector:
 
     def referenced(self, place: Place, shard: str) -> frozenset[str]:
         """The hashes beginning with ``shard`` that are no garbage: versions in this place have them, or a rebuild."""
-        buckets = [bucket.role for bucket in BUCKETS if bucket.region == place.region]
+        buckets = buckets_of(place)
         with self._database.read() as connection:
             rows = connection.rows(
-                "SELECT DISTINCT sha256 FROM object_versions WHERE sha256 >= ? AND sha256 < ? AND storage_class = ?"
+                "SELECT DISTINCT sha256 FROM object_versions INDEXED BY object_versions_by_blob"
+                " WHERE sha256 >= ? AND sha256 < ? AND storage_class = ?"
                 f" AND bucket IN ({', '.join('?' * len(buckets))}) AND tombstoned_at IS NULL"
                 " UNION SELECT sha256 FROM unclaimed_blobs WHERE place = ? AND sha256 >= ? AND sha256 < ?",
                 (shard, shard + "g", place.storage_class, *buckets, str(place), shard, shard + "g"),

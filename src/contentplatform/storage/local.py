@@ -41,7 +41,7 @@ from contentplatform.errors import (
 from contentplatform.storage.blobs import Blob, BlobFolder, IncomingBlob, Place
 from contentplatform.storage.garbage import Collected, GarbageCollector
 from contentplatform.storage.journal import Journal
-from contentplatform.storage.lifecycle import BUCKETS, REGION_OF
+from contentplatform.storage.lifecycle import REGION_OF
 from contentplatform.storage.port import (
     CHUNK_SIZE_BYTES,
     LIST_PAGE_SIZE,
@@ -62,6 +62,7 @@ from contentplatform.storage.versions import (
     VERSION_COLUMNS,
     ImmutableFields,
     StoredVersion,
+    buckets_of,
     canonical,
     find,
     is_referenced,
@@ -77,6 +78,8 @@ PLATFORM_FILE: Final = "platform.json"
 
 _NOTHING: Final[Mapping[StorageClass, Path]] = MappingProxyType({})
 _TOKEN_FORMAT: Final = 1
+_FIRST_BATCH: Final = 4
+"""Rows that a listing with a delimiter reads before it knows whether they are objects or one common prefix."""
 
 
 class LocalObjectStore(ObjectStore):
@@ -191,7 +194,7 @@ class LocalObjectStore(ObjectStore):
 
     def adopt_unclaimed(self, blob: Blob, size_bytes: int) -> ObjectVersion:
         """Make bytes that a rebuild could not attribute an object again, under ``lost+found/`` and their hash."""
-        bucket = next(bucket.role for bucket in BUCKETS if bucket.region == blob.place.region)
+        bucket, *_ = buckets_of(blob.place)
         options = PutOptions(storage_class=blob.place.storage_class)
 
         def work(transaction: Transaction) -> ObjectVersion:
@@ -571,8 +574,8 @@ def _entries(
     """The first ``count`` entries from ``start`` on. Seeks past each common prefix instead of reading through it."""
     end, end_value = _end_clause("key", prefix)
     sql = f"SELECT key, commit_seq FROM object_current WHERE bucket = ? AND key >= ?{end} ORDER BY key LIMIT ?"
-    # Behind a delimiter most rows of a batch may belong to one common prefix: small batches, more seeks.
-    batch = min(count, 64) if delimiter else count
+    # With a delimiter most rows may belong to one common prefix: few at first, more as long as they are objects.
+    batch = _FIRST_BATCH if delimiter else count
     found: list[_Entry] = []
     at: str | None = start
     while at is not None and len(found) < count:
@@ -585,6 +588,7 @@ def _entries(
             if len(found) == count:
                 return found
         at = found[-1].next_start() if len(rows) == batch else None
+        batch = _FIRST_BATCH if found and found[-1].commit_seq is None else min(4 * batch, count)
     return found
 
 

@@ -272,14 +272,21 @@ def load(connection: Connection, commit_seqs: Sequence[int]) -> tuple[ObjectVers
     return tuple(StoredVersion.from_row(row).as_version() for row in rows)
 
 
+def buckets_of(place: Place) -> tuple[BucketRole, ...]:
+    """The buckets whose bytes lie in the region of this place."""
+    return tuple(bucket for bucket, region in REGION_OF.items() if region == place.region)
+
+
 def is_referenced(connection: Connection, blob: Blob) -> bool:
     """Whether a version that is not deleted has these bytes, or they are unclaimed."""
-    rows = connection.rows(
-        "SELECT DISTINCT bucket FROM object_versions WHERE sha256 = ? AND storage_class = ? AND tombstoned_at IS NULL",
-        (blob.sha256, blob.place.storage_class),
+    # By name, because the planner can't know that a hash tells more than a bucket does.
+    version = (
+        "SELECT 1 FROM object_versions INDEXED BY object_versions_by_blob"
+        " WHERE sha256 = ? AND storage_class = ? AND bucket = ? AND tombstoned_at IS NULL LIMIT 1"
     )
-    if any(REGION_OF[BucketRole(bucket)] == blob.place.region for (bucket,) in rows):
-        return True
+    for bucket in buckets_of(blob.place):
+        if connection.row(version, (blob.sha256, blob.place.storage_class, bucket)) is not None:
+            return True
     unclaimed = "SELECT 1 FROM unclaimed_blobs WHERE place = ? AND sha256 = ?"
     return connection.row(unclaimed, (str(blob.place), blob.sha256)) is not None
 
