@@ -327,6 +327,38 @@ def test_an_execution_that_takes_too_long_as_a_whole_is_recorded_as_failed(bench
     assert [task for _, task, _ in bench.calls] == ["work", "record"]
 
 
+def test_recording_that_the_time_is_over_has_time_of_its_own(bench: Bench) -> None:
+    """The watch must not abandon that very step because the execution is late."""
+    recording = Blocked()
+    bench.start()
+    bench.worker().run_until_idle()
+    bench.clock.advance(1_001)
+    worker = bench.worker(record=recording)
+    worker.start()
+    assert recording.began.wait(SECONDS)
+    worker.tick()
+    assert not recording.cancelled
+    recording.go_on.set()
+    worker.stop()
+    assert bench.engine.get("one").error == TIMEOUT
+
+
+def test_a_step_has_no_more_time_than_its_execution(bench: Bench) -> None:
+    bench.machine = replace(with_work(replace(WORK, timeout_seconds=600)), timeout_seconds=100)
+    slow = Blocked()
+    bench.start()
+    worker = bench.worker(work=slow)
+    worker.start()
+    assert slow.began.wait(SECONDS)
+    bench.clock.advance(101)
+    worker.tick()
+    assert slow.cancelled
+    slow.go_on.set()
+    worker.stop()
+    bench.worker().run_until_idle()
+    assert bench.engine.get("one").cause == "it was not done within 100 s"
+
+
 def test_time_in_the_queue_does_not_count(bench: Bench) -> None:
     bench.start()
     bench.clock.advance(5_000)

@@ -26,7 +26,7 @@ from contentplatform.drivers.doorbell import Doorbell, Listener
 from contentplatform.drivers.sqlite import Database, Transaction
 from contentplatform.errors import ConfigurationInvalid, PlatformError
 from contentplatform.workflow.definition import TIMEOUT, StateMachine, Task
-from contentplatform.workflow.interpreter import TaskFailure, WaitFor, failure_of_exception
+from contentplatform.workflow.interpreter import End, TaskFailure, WaitFor, failure_of_exception
 from contentplatform.workflow.ledger import Lease, LeaseLostError, Ledger, WorkerEntry, WrittenMove
 from contentplatform.workflow.local import RING_CHANGED, RING_WORK
 from contentplatform.workflow.port import TaskContext, TaskFunction
@@ -88,7 +88,8 @@ class LocalExecutor:
         self._ledger = Ledger(machine, clock, ids, losses_allowed=self._settings.losses_allowed)
         self._lock = threading.Lock()
         self._called = threading.Condition(self._lock)
-        self._progress = threading.Condition(self._lock)
+        self._ended = threading.Condition(self._lock)
+        self._ends = 0
         self._attempts: dict[int, _Attempt] = {}
         self._unsettled: list[Lease] = []
         """Leases whose commit failed: to be handed back as soon as the database takes it."""
@@ -155,11 +156,15 @@ class LocalExecutor:
     def drain(self, names: Collection[str]) -> None:
         """Work until all of ``names`` have ended, whoever ran them, waits and retries included."""
         self.start()
-        finish = False
+        left, finish = list(names), False
         try:
-            while self._unfinished(names):
-                with self._lock:
-                    self._progress.wait(self._settings.poll_seconds)
+            while left:
+                seen = self._ends
+                # One of them is asked after at a time, the last first: it came last and so it mostly ends last.
+                if self._is_under_way(left[-1]):
+                    self._await_an_end(seen)
+                else:
+                    left.pop()
             finish = True
         finally:
             self.stop(finish=finish)
@@ -300,14 +305,11 @@ class LocalExecutor:
 
     def _hand_back_unsettled(self) -> None:
         with self._lock:
-            leases, self._unsettled = self._unsettled, []
+            leases = list(self._unsettled)
         for lease in leases:
-            try:
-                self._database.write(lambda unit, lease=lease: self._ledger.hand_back(unit, lease))  # type: ignore[misc]
-            except PlatformError:
-                with self._lock:
-                    self._unsettled.append(lease)
-                raise
+            self._database.write(lambda unit, lease=lease: self._ledger.hand_back(unit, lease))  # type: ignore[misc]
+            with self._lock:
+                self._unsettled.remove(lease)
 
     def _abandon_lost(self) -> None:
         attempts = self._at_work()
@@ -331,9 +333,14 @@ class LocalExecutor:
         """Look again inside the unit of work: the worker may have given a sign of life since."""
         return self._ledger.recover(unit, name) if name in self._ledger.lost_workers(unit, self._is_dead) else 0
 
-    def _unfinished(self, names: Collection[str]) -> bool:
+    def _is_under_way(self, name: str) -> bool:
         with self._database.read() as view:
-            return self._ledger.any_unfinished(view, names)
+            return self._ledger.is_under_way(view, name)
+
+    def _await_an_end(self, seen: int) -> None:
+        """Wait until more executions have ended here than ``seen``, or one may have elsewhere."""
+        with self._lock:
+            self._ended.wait_for(lambda: self._ends != seen, self._settings.poll_seconds)
 
     def _is_dead(self, name: str) -> bool:
         return name != self.name and self._doorbell.is_dead(name)
@@ -395,7 +402,6 @@ class LocalExecutor:
         if self._stopping:
             return None
         lease = self._database.write(self._claim_in)
-        self._note_progress()
         if lease is not None:
             crashpoint("workflow.claimed")
         return lease
@@ -425,7 +431,6 @@ class LocalExecutor:
                     del self._attempts[lease.token]
 
     def _begin(self, lease: Lease) -> _Attempt:
-        deadline = self._clock.monotonic_seconds() + self._task(lease).timeout_seconds
         context = TaskContext(
             execution=lease.name,
             file_id=lease.file_id,
@@ -433,7 +438,7 @@ class LocalExecutor:
             state=lease.state,
             attempt=lease.attempt,
             token=lease.token,
-            deadline_seconds=deadline if lease.deadline is None else min(deadline, lease.deadline),
+            deadline_seconds=self._ledger.attempt_deadline(lease, self._task(lease).timeout_seconds),
             cancelled=threading.Event(),
         )
         attempt = _Attempt(lease, context, threading.current_thread())
@@ -497,8 +502,11 @@ class LocalExecutor:
             return moved or (self._claim_in(unit) if stays else None)
 
         held = self._write(lease, advance)
-        if isinstance(move.move.then, WaitFor):
-            self._set_timer()
+        match move.move.then:
+            case WaitFor():
+                self._set_timer()
+            case End():
+                self._note_end()
         return held
 
     def _set_timer(self) -> None:
@@ -509,15 +517,14 @@ class LocalExecutor:
     def _write(self, lease: Lease, work: Callable[[Transaction], Lease | None]) -> Lease | None:
         following = self._database.write(work)
         crashpoint("workflow.advanced")
-        if following is None or following.sequence != lease.sequence:
-            self._note_progress()
         if following is not None and following.token != lease.token:
             crashpoint("workflow.claimed")
         return following
 
-    def _note_progress(self) -> None:
+    def _note_end(self) -> None:
         with self._lock:
-            self._progress.notify_all()
+            self._ends += 1
+            self._ended.notify_all()
 
     def _settle_once(self, attempt: _Attempt) -> bool:
         """Whether the caller is the one that decides how this attempt ends."""

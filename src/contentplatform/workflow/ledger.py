@@ -11,7 +11,8 @@ was counted since another boot is taken as over (leases, waits) or starts anew (
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -235,15 +236,9 @@ class Ledger:
             (lease.sequence, lease.token),
         )
 
-    def any_unfinished(self, view: Connection, names: Collection[str]) -> bool:
-        """Whether one of ``names`` has not ended yet."""
-        return bool(
-            view.value(
-                "SELECT EXISTS (SELECT 1 FROM executions WHERE ended_at IS NULL"
-                " AND name IN (SELECT value FROM json_each(?)))",
-                (json.dumps(list(names)),),
-            )
-        )
+    def is_under_way(self, view: Connection, name: str) -> bool:
+        """Whether the execution exists and has not ended yet."""
+        return bool(view.value("SELECT EXISTS (SELECT 1 FROM executions WHERE name = ? AND ended_at IS NULL)", (name,)))
 
     def held_tokens(self, view: Connection, name: str) -> set[int]:
         """The tokens under which ``name`` may still move executions on."""
@@ -358,12 +353,16 @@ class Ledger:
     # -- moving on -------------------------------------------------------------------------------------------
 
     def is_late(self, lease: Lease) -> bool:
-        """Whether the execution as a whole is out of time. Recording a failure is bounded by its own time-outs."""
-        return (
-            lease.deadline is not None
-            and lease.deadline <= self._clock.monotonic_seconds()
-            and lease.state not in self._rescuing
-        )
+        """Whether the execution as a whole is out of time."""
+        return self._last_moment(lease) <= self._clock.monotonic_seconds()
+
+    def attempt_deadline(self, lease: Lease, timeout_seconds: float) -> float:
+        """When an attempt that begins now is over its time: its own, or that of the whole execution."""
+        return min(self._clock.monotonic_seconds() + timeout_seconds, self._last_moment(lease))
+
+    def _last_moment(self, lease: Lease) -> float:
+        """The end of the execution's time. Recording a failure is bounded by its own time-outs only."""
+        return math.inf if lease.deadline is None or lease.state in self._rescuing else lease.deadline
 
     def after_success(self, lease: Lease, result: Any) -> WrittenMove | TaskFailure:
         """What follows when the Task that ``lease`` stands in returned ``result``; a failure if that is too large.
