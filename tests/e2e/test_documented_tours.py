@@ -1,0 +1,61 @@
+"""The tours of README and docs/start.md, pasted into a shell line by line, on a stranger's pictures."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from contentplatform.processing.samples import make_samples
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+BIN: Final = Path(sys.executable).parent
+TIMEOUT_SECONDS: Final = 120
+_SET_UP_ELSEWHERE: Final = ("make ", "export PATH=")
+"""Lines that the environment of the test stands for."""
+
+
+def tour(page: str) -> str:
+    """The page's shell examples as one script that stops at the first failure, and ends what it left running."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if not line.startswith(_SET_UP_ELSEWHERE)]
+    assert len(lines) > 10, "the page has lost its tour"
+    return "\n".join(["set -eu", "trap 'kill $(jobs -p)' EXIT", *lines, ""])
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> dict[str, str]:
+    """The environment of somebody with a few pictures and an empty library."""
+    older, newer = tmp_path / "Pictures" / "2024", tmp_path / "Pictures" / "new"
+    older.mkdir(parents=True)
+    newer.mkdir()
+    photo, logo, *_ = make_samples(older)
+    photo.rename(older / "beach.jpg")
+    logo.rename(newer / "logo.png")
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("CONTENTPLATFORM_")},
+        "HOME": str(tmp_path),
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "CONTENTPLATFORM_DATA": str(tmp_path / "my-library"),
+    }
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/start.md"])
+def test_every_line_of_the_tour_works_in_its_order(page: str, stranger: dict[str, str], tmp_path: Path) -> None:
+    walked = subprocess.run(
+        ["bash", "-x", "-c", tour(page)],
+        env=stranger,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    assert walked.returncode == 0, walked.stderr
+    assert "Traceback" not in walked.stderr
+    assert "pictures/2024/beach.jpg  completed" in walked.stdout
