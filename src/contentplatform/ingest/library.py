@@ -93,9 +93,11 @@ class Library:
         """Open an original, or one of its renditions, of the current or the named version.
 
         Raises:
-            NotFound: no such file, version or rendition (it says which renditions there are).
+            NotFound: no such file, version or rendition (it says which there are); or it was removed, or moved.
         """
         if rendition is None:
+            if version_id is None:
+                self._check_there(key, f"reading {key}")
             return self._store.open(BucketRole.PRIMARY, key, version_id=version_id)
         return self._store.open(BucketRole.PROCESSED, self._rendition(key, version_id, rendition).stored_key)
 
@@ -376,6 +378,14 @@ class Library:
         if record.deleted_at is not None:
             raise NotFound(doing, "it was removed", hint=f"`contentplatform undelete {key}` brings it back")
         return record
+
+    def _check_there(self, key: str, doing: str) -> None:
+        """Raise NotFound in the words of a person unless the store has a current version; it may have no record yet."""
+        try:
+            self._store.head(BucketRole.PRIMARY, key)
+        except NotFound as error:
+            self._live_record(key, doing)
+            raise self._missing(key, doing) from error
 
     def _missing(self, key: str, doing: str) -> NotFound:
         moved_to = self._catalog.redirect(file_id(key))
