@@ -65,11 +65,15 @@ def encoded(image: Image.Image, format_name: str, **options: Any) -> bytes:
 
 def oriented_jpeg(upright: Image.Image, orientation: int) -> bytes:
     """A JPEG that shows ``upright`` once its EXIF orientation is applied."""
-    turn = _STORED[orientation]
-    stored = upright if turn is None else upright.transpose(turn)
     exif = Image.Exif()
     exif[_ORIENTATION_TAG] = orientation
-    return encoded(stored, "JPEG", quality=95, subsampling=0, exif=exif)
+    return encoded(stored_turned(upright, orientation), "JPEG", quality=95, subsampling=0, exif=exif)
+
+
+def stored_turned(upright: Image.Image, orientation: int) -> Image.Image:
+    """``upright`` as it lies in a file of this orientation."""
+    turn = _STORED[orientation]
+    return upright if turn is None else upright.transpose(turn)
 
 
 CREATOR, RIGHTS, CREDIT_LINE = "Zoë Müller", "© 2024 Zoë Müller", "Agency Nine"

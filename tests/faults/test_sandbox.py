@@ -268,8 +268,10 @@ def test_a_crash_is_tried_twice_and_then_told_in_words(bench: Bench, do: str) ->
         {"content": '{"done": 1}', "size": 5},
         {"content": '{"done": 1}', "size": 1 << 30},
         {"content": "x" * 1024, "times": 8 << 10},
+        {"content": '{"done": 1e999}'},
+        {"content": '{"done": "\\ud800"}'},
     ],
-    ids=["no JSON", "another shape", "too deep", "too long", "too short", "eight MiB"],
+    ids=["no JSON", "another shape", "too deep", "too long", "too short", "eight MiB", "infinite", "half a character"],
 )
 def test_an_answer_that_no_job_of_ours_gives_counts_as_a_crash(bench: Bench, answer: dict[str, Any]) -> None:
     assert bench.failure("answer raw", **answer).code is ErrorCode.CRASH

@@ -73,6 +73,19 @@ def test_every_orientation_comes_out_upright(process: Process, orientation: int)
     assert (rendered.metadata["width"], rendered.metadata["height"]) == (960, 640)
 
 
+@pytest.mark.parametrize("format_name", ["PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_every_format_comes_out_upright(process: Process, format_name: str, orientation: int) -> None:
+    upright = sample_media.quarters(400, 300)
+    stored = sample_media.stored_turned(upright, orientation)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    rendered = process(sample_media.encoded(stored, format_name, exif=exif))
+    assert opened(rendered, "webp").size == (400, 300)
+    assert difference(opened(rendered, "webp"), upright) < 3
+    assert difference(opened(rendered, "medium"), upright) < 3
+
+
 @pytest.mark.parametrize("number", [1, 2, 3, 5, 6, 7, 8])
 def test_real_photographs_come_out_upright(process: Process, shared_media: Path, number: int) -> None:
     """These photographs are turned on disk so that each is upright once its orientation is applied."""

@@ -123,10 +123,13 @@ def _set_limits(limits: JobLimits) -> None:
         (resource.RLIMIT_AS, limits.address_space_bytes, limits.address_space_bytes),
     ):
         ceiling = resource.getrlimit(which)[1]
-        if ceiling == resource.RLIM_INFINITY:
+        if ceiling != resource.RLIM_INFINITY:
+            soft, hard = min(soft, ceiling), min(hard, ceiling)  # noqa: PLW2901 - no limit is ever raised
+        try:
             resource.setrlimit(which, (soft, hard))
-        else:
-            resource.setrlimit(which, (min(soft, ceiling), min(hard, ceiling)))
+        except ValueError:
+            if _IS_LINUX:  # macOS has no limit of address space
+                raise
 
 
 def _drop_capabilities() -> None:

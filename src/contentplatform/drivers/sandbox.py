@@ -34,6 +34,7 @@ from contentplatform.errors import (
     ProcessingFailed,
 )
 
+_STARTING: Final = "starting the sandbox"
 _START_SECONDS: Final = 60.0
 _END_SECONDS: Final = 5.0
 _SILENCE_SECONDS: Final = 15.0
@@ -102,6 +103,9 @@ class Sandbox:
         self._entry_point = entry_point
         self._limits = limits or JobLimits()
         self._environment = {"LANG": "C.UTF-8", **(environment or {})}
+        # The zygote finds modules where this process does, however that came about (a wheel, a layer, a checkout).
+        own_path = [self._environment.get("PYTHONPATH", ""), *sys.path]
+        self._environment["PYTHONPATH"] = os.pathsep.join(folder for folder in own_path if folder)
         self._lock = threading.Lock()
         self._zygote: _ZygoteHandle | None = None
         self._closed = threading.Event()
@@ -132,7 +136,7 @@ class Sandbox:
 
     def confinement(self) -> Confinement:
         """Which walls this machine's kernel gives; starts the zygote."""
-        return self._live_zygote("starting the sandbox").confinement
+        return self._live_zygote(_STARTING).confinement
 
     def close(self) -> None:
         """End every child. Runs in progress raise Cancelled. Idempotent."""
@@ -227,37 +231,52 @@ def plain_file(scratch: Path, name: object, *, doing: str) -> Path:
 
 
 def _start(entry_point: str, environment: Mapping[str, str]) -> _ZygoteHandle:
-    doing = "starting the sandbox"
+    """Start a zygote and wait until it has imported the parser.
+
+    Raises:
+        ConfigurationInvalid: it can't be started on this machine, however often it is tried.
+        JobInterrupted: it was killed, or there was no room for another process just now.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
-        process = subprocess.Popen(
-            # -P: a file in the current folder must not pass for a module of ours.
-            [
-                *(sys.executable, "-P", "-m", "contentplatform.drivers.zygote"),
-                *(str(theirs.fileno()), str(os.getpid()), entry_point),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            env=dict(environment),
-            start_new_session=True,
-        )
+        try:
+            process = _spawn(theirs.fileno(), entry_point, environment)
+        except OSError as error:
+            ours.close()
+            raise JobInterrupted(_STARTING, f"no process could be started: {error.strerror}") from error
     ours.settimeout(_START_SECONDS)
     try:
         received = receive_frame(ours)
     except TimeoutError:
         received = None
     ours.settimeout(None)
-    if received is None or "ready" not in received[0]:
+    if received is not None and "ready" in received[0]:
+        return _ZygoteHandle(process, ours, Confinement(**received[0]["ready"]))
+    ours.close()
+    if received is None and process.poll() is None:
         process.kill()
-        process.wait()
-        ours.close()
-        told = "" if received is None else str(received[0].get("failed"))
-        raise ConfigurationInvalid(
-            doing, "the process that decodes files can't start on this machine", private=told or "it ended silently"
-        )
-    return _ZygoteHandle(process, ours, Confinement(**received[0]["ready"]))
+    if process.wait() < 0:
+        raise JobInterrupted(_STARTING, "it was killed, or took too long")
+    told = "it ended silently" if received is None else str(received[0].get("failed"))
+    raise ConfigurationInvalid(
+        _STARTING, "the process that decodes files can't start on this machine", private=told[:_PRIVATE_CHARACTERS]
+    )
+
+
+def _spawn(control: int, entry_point: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        # -P: a file in the current folder must not pass for a module of ours.
+        [
+            *(sys.executable, "-P", "-m", "contentplatform.drivers.zygote"),
+            *(str(control), str(os.getpid()), entry_point),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[control],
+        env=dict(environment),
+        start_new_session=True,
+    )
 
 
 def _read_both(answer: int, verdict: int, limit_bytes: int, patience_seconds: float) -> tuple[bytes, dict[str, Any]]:
@@ -285,13 +304,15 @@ def _read_both(answer: int, verdict: int, limit_bytes: int, patience_seconds: fl
 
 
 def _unframed(frame: bytes | bytearray) -> Any:
-    """The JSON of one whole frame; None when it is none."""
+    """The JSON of one whole frame; None when it is none, or has what can't be stored: infinities, half characters."""
     if len(frame) < LENGTH.size or LENGTH.unpack_from(frame)[0] != len(frame) - LENGTH.size:
         return None
     try:
-        return json.loads(frame[LENGTH.size :])
+        value = json.loads(frame[LENGTH.size :])
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return None
+    return value
 
 
 def _crashed(ended: _Ended) -> bool:

@@ -191,12 +191,9 @@ class Zygote:
 
     def _reap(self) -> None:
         while self._running:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if ended is None:
+            pid, status, usage = _collect_ended()
+            if pid == 0:
                 return
-            # Not collected yet, so its pid is still its own: whatever it may have started is in its group.
-            _kill_group(ended.si_pid)
-            pid, status, usage = os.wait4(ended.si_pid, 0)
             running = self._running.pop(pid)
             del self._by_verdict[running.verdict]
             if running.killed_for is None:
@@ -308,6 +305,18 @@ def _kill_group(pid: int) -> None:
     for kill in (os.killpg, os.kill):
         with suppress(ProcessLookupError, PermissionError):
             kill(pid, signal.SIGKILL)
+
+
+def _collect_ended() -> tuple[int, int, resource.struct_rusage]:
+    """One child that has ended: pid, status, usage; pid 0 while all of them live."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return os.wait4(-1, os.WNOHANG)
+    ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if ended is None:
+        return os.wait4(-1, os.WNOHANG)
+    # Not collected yet, so its pid is still its own: whatever it may have started is in its group.
+    _kill_group(ended.si_pid)
+    return os.wait4(ended.si_pid, 0)
 
 
 def _open_stat(pid: int) -> int | None:

@@ -197,7 +197,7 @@ def _open_heif(content_type: str, source: int, limits: ImageLimits) -> Picture:
             container = pi_heif.open_heif(stream, convert_hdr_to_8bit=True)
             width, height = container.size
             _check_size(width, height, limits)
-            pixels = bytes(container.data)
+            pixels = bytes(container.data)  # a copy: the view is not valid longer than its container
     except _HEIF_ERRORS as error:
         raise _refused(str(error)) from error
     bands = len(container.mode)
