@@ -274,6 +274,11 @@ def test_the_limits_of_a_job_are_documented_as_they_are() -> None:
     assert told["its answer"] == f"{limits.answer_bytes >> 20} MiB"
 
 
+def test_every_bar_names_its_program_and_every_program_is_named() -> None:
+    told = {row[-1].strip("`") for row in rows(section(read("docs/benchmarks.md"), "## As they came out"))[1:]}
+    assert told == {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"run"}
+
+
 def test_the_invariants_that_fsck_checks_are_those_that_the_list_says_it_checks() -> None:
     told = {row[0]: row[2] for row in rows(section(read("docs/operations.md"), "### The invariants"))[1:]}
     checked = {name for path in SOURCE.rglob("fsck.py") for name in re.findall(r'"(I\d+)"', path.read_text("utf-8"))}
