@@ -15,13 +15,10 @@ until)``, and a copy of the blob in the STANDARD folder: nothing of the version 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import BinaryIO, Final, Self
@@ -29,7 +26,7 @@ from typing import BinaryIO, Final, Self
 from contentplatform.clock import Clock, IdSource, timestamp
 from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.drivers.files import Files, translated_os_errors, write_durably
-from contentplatform.drivers.sqlite import Connection, Database, Row, Transaction
+from contentplatform.drivers.sqlite import Database, Transaction
 from contentplatform.errors import (
     Archived,
     ChecksumMismatch,
@@ -42,6 +39,7 @@ from contentplatform.storage.blobs import Blob, BlobFolder, IncomingBlob, Place
 from contentplatform.storage.garbage import Collected, GarbageCollector
 from contentplatform.storage.journal import Journal
 from contentplatform.storage.lifecycle import REGION_OF
+from contentplatform.storage.listing import list_objects, list_versions
 from contentplatform.storage.port import (
     CHUNK_SIZE_BYTES,
     LIST_PAGE_SIZE,
@@ -59,17 +57,15 @@ from contentplatform.storage.port import (
 from contentplatform.storage.versions import (
     EVENTS_TABLE,
     SCHEMA,
-    VERSION_COLUMNS,
-    ImmutableFields,
+    Draft,
     StoredVersion,
+    append,
     buckets_of,
     canonical,
     find,
     is_referenced,
-    load,
     point_at_newest,
     refuse_existing,
-    row_of,
 )
 
 __all__ = ["EVENTS_TABLE", "SCHEMA", "LocalObjectReader", "LocalObjectStore", "stored_uuid"]
@@ -77,9 +73,6 @@ __all__ = ["EVENTS_TABLE", "SCHEMA", "LocalObjectReader", "LocalObjectStore", "s
 PLATFORM_FILE: Final = "platform.json"
 
 _NOTHING: Final[Mapping[StorageClass, Path]] = MappingProxyType({})
-_TOKEN_FORMAT: Final = 1
-_FIRST_BATCH: Final = 4
-"""Rows that a listing with a delimiter reads before it knows whether they are objects or one common prefix."""
 
 
 class LocalObjectStore(ObjectStore):
@@ -143,9 +136,7 @@ class LocalObjectStore(ObjectStore):
         def work(transaction: Transaction) -> ObjectVersion:
             self.blobs.hold(incoming)
             transaction.after_commit(lambda: self.blobs.discard(incoming))
-            return self._add_object(
-                transaction, bucket, key, incoming.blob.sha256, incoming.size_bytes, options, event=event
-            )
+            return self._add_object(transaction, event, bucket, key, incoming.blob, incoming.size_bytes, options)
 
         try:
             self.blobs.publish(incoming)
@@ -166,7 +157,7 @@ class LocalObjectStore(ObjectStore):
         if wanted.expected_sha256 not in {None, original.sha256}:
             raise ChecksumMismatch(f"copying {source.key}", f"its SHA-256 is {original.sha256}")
         target = Blob(Place(REGION_OF[bucket], wanted.storage_class), original.sha256)
-        if target != original.blob and not self._is_referenced(target):
+        if target != original.blob and not self._is_kept_whole(target, original.size_bytes):
             return self._copy_bytes(original, target, bucket, key, wanted)
         self._check_file(target, original)
 
@@ -175,9 +166,7 @@ class LocalObjectStore(ObjectStore):
             if not is_referenced(transaction, target):
                 raise Unavailable(f"copying {source.key}", "its bytes were just moved", hint="Try again")
             crashpoint("storage.copy.before_commit")
-            return self._add_object(
-                transaction, bucket, key, original.sha256, original.size_bytes, wanted, event="copy"
-            )
+            return self._add_object(transaction, "copy", bucket, key, target, original.size_bytes, wanted)
 
         return self.database.write(work)
 
@@ -198,9 +187,8 @@ class LocalObjectStore(ObjectStore):
         options = PutOptions(storage_class=blob.place.storage_class)
 
         def work(transaction: Transaction) -> ObjectVersion:
-            version = self._add_object(
-                transaction, bucket, f"lost+found/{blob.sha256}", blob.sha256, size_bytes, options, event="put"
-            )
+            key = f"lost+found/{blob.sha256}"
+            version = self._add_object(transaction, "put", bucket, key, blob, size_bytes, options)
             transaction.run(
                 "DELETE FROM unclaimed_blobs WHERE place = ? AND sha256 = ?", (str(blob.place), blob.sha256)
             )
@@ -212,8 +200,7 @@ class LocalObjectStore(ObjectStore):
         check_object_key(key)
 
         def work(transaction: Transaction) -> ObjectVersion:
-            marker = self._add_version(transaction, bucket, key, "delete_marker", None, 0, PutOptions(), event="delete")
-            transaction.run("DELETE FROM object_current WHERE bucket = ? AND key = ?", (bucket, key))
+            marker = self._add(transaction, "delete", self._draft(bucket, key, PutOptions()))
             crashpoint("storage.delete.before_commit")
             return marker
 
@@ -253,62 +240,27 @@ class LocalObjectStore(ObjectStore):
     def _add_object(
         self,
         transaction: Transaction,
+        event: str,
         bucket: BucketRole,
         key: str,
-        sha256: str,
+        blob: Blob,
         size_bytes: int,
         options: PutOptions,
-        *,
-        event: str,
     ) -> ObjectVersion:
         if options.create_only:
             refuse_existing(transaction, bucket, key)
-        version = self._add_version(transaction, bucket, key, "object", sha256, size_bytes, options, event=event)
-        GarbageCollector.unmark(transaction, Blob(Place(REGION_OF[bucket], options.storage_class), sha256))
-        return version
+        GarbageCollector.unmark(transaction, blob)
+        return self._add(transaction, event, self._draft(bucket, key, options, blob.sha256, size_bytes))
 
-    def _add_version(
-        self,
-        transaction: Transaction,
-        bucket: BucketRole,
-        key: str,
-        kind: str,
-        sha256: str | None,
-        size_bytes: int,
-        options: PutOptions,
-        *,
-        event: str,
-    ) -> ObjectVersion:
-        number, previous_hash = transaction.row(
-            "SELECT version_no, row_hash FROM object_versions WHERE bucket = ? AND key = ?"
-            " ORDER BY version_no DESC LIMIT 1",
-            (bucket, key),
-        ) or (0, "")
-        immutable = ImmutableFields(
-            bucket=bucket,
-            key=key,
-            version_no=number + 1,
-            version_id=self._ids.new_id(),
-            kind=kind,
-            sha256=sha256,
-            size_bytes=size_bytes,
-            content_type=options.content_type,
-            user_metadata=canonical(options.user_metadata),
-            created_at=timestamp(self.clock.now()),
-        )
-        commit_seq = transaction.insert(
-            "INSERT INTO object_versions (bucket, key, version_no, version_id, kind, sha256, size_bytes, content_type,"
-            " user_metadata, created_at, row_hash, tags, storage_class) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*immutable.values(), immutable.row_hash(previous_hash), canonical(options.tags), options.storage_class),
-        )
-        if kind == "object":
-            transaction.run(
-                "INSERT INTO object_current VALUES (?, ?, ?)"
-                " ON CONFLICT (bucket, key) DO UPDATE SET commit_seq = excluded.commit_seq",
-                (bucket, key, commit_seq),
-            )
-        self._tell(transaction, bucket, key, event, commit_seq)
-        return row_of(transaction, commit_seq).as_version()
+    def _draft(
+        self, bucket: BucketRole, key: str, options: PutOptions, sha256: str | None = None, size_bytes: int = 0
+    ) -> Draft:
+        return Draft(bucket, key, self._ids.new_id(), timestamp(self.clock.now()), sha256, size_bytes, options)
+
+    def _add(self, transaction: Transaction, event: str, draft: Draft) -> ObjectVersion:
+        stored = append(transaction, draft)
+        self._tell(transaction, stored.bucket, stored.key, event, stored.commit_seq)
+        return stored.as_version()
 
     def _tell(self, transaction: Transaction, bucket: BucketRole, key: str, kind: str, commit_seq: int) -> None:
         if bucket is not BucketRole.PRIMARY:
@@ -352,9 +304,9 @@ class LocalObjectStore(ObjectStore):
             )
         return stored
 
-    def _is_referenced(self, blob: Blob) -> bool:
+    def _is_kept_whole(self, blob: Blob, size_bytes: int) -> bool:
         with self.database.read() as connection:
-            return is_referenced(connection, blob)
+            return is_referenced(connection, blob) and self.blobs.size_bytes(blob) == size_bytes
 
     def _check_file(self, blob: Blob, stored: StoredVersion) -> None:
         size_bytes = self.blobs.size_bytes(blob)
@@ -387,48 +339,14 @@ class LocalObjectStore(ObjectStore):
         continuation: str | None = None,
         limit: int = LIST_PAGE_SIZE,
     ) -> Listing:
-        _check_limit(limit)
-        start = max(prefix, _Token.parse(continuation, "list").text if continuation is not None else "")
         with self.database.read() as connection:
-            found: Sequence[_Entry] = _entries(connection, bucket, prefix, delimiter, start, limit + 1)
-            page = found[:limit]
-            versions = load(connection, [entry.commit_seq for entry in page if entry.commit_seq is not None])
-        more = len(found) > limit
-        return Listing(
-            objects=versions,
-            common_prefixes=tuple(entry.text for entry in page if entry.commit_seq is None),
-            continuation=_Token("list", page[-1].next_start() or "").text_form() if more else None,
-        )
+            return list_objects(connection, bucket, prefix, delimiter, continuation, limit)
 
     def list_versions(
         self, bucket: BucketRole, *, prefix: str = "", continuation: str | None = None, limit: int = LIST_PAGE_SIZE
     ) -> Listing:
-        _check_limit(limit)
-        rows: list[Row] = []
-        start = prefix
         with self.database.read() as connection:
-            if continuation is not None:
-                token = _Token.parse(continuation, "versions")
-                start = max(prefix, token.text + "\0")
-                if token.text.startswith(prefix):
-                    rows = connection.rows(
-                        f"SELECT {VERSION_COLUMNS} FROM object_versions v WHERE v.bucket = ? AND v.key = ?"
-                        " AND v.version_no < ? AND v.tombstoned_at IS NULL ORDER BY v.version_no DESC LIMIT ?",
-                        (bucket, token.text, token.number, limit + 1),
-                    )
-            end, end_value = _end_clause("v.key", prefix)
-            rows += connection.rows(
-                f"SELECT {VERSION_COLUMNS} FROM object_versions v WHERE v.bucket = ? AND v.key >= ?{end}"
-                " AND v.tombstoned_at IS NULL ORDER BY v.key, v.version_no DESC LIMIT ?",
-                (bucket, start, *end_value, limit + 1 - len(rows)),
-            )
-        found = [StoredVersion.from_row(row) for row in rows]
-        last = found[:limit][-1] if len(found) > limit else None
-        return Listing(
-            objects=tuple(stored.as_version() for stored in found[:limit]),
-            common_prefixes=(),
-            continuation=_Token("versions", last.key, last.version_no).text_form() if last is not None else None,
-        )
+            return list_versions(connection, bucket, prefix, continuation, limit)
 
     # -- housekeeping ------------------------------------------------------------------------------------------
 
@@ -516,97 +434,6 @@ def _resolve(byte_range: ByteRange | None, stored: StoredVersion) -> tuple[int, 
             f"reading a range of {stored.key}", f"no byte of its {stored.size_bytes} is in {byte_range}"
         )
     return byte_range.first, last - byte_range.first + 1
-
-
-# -- pages -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One entry of a listing: an object, or a common prefix where ``commit_seq`` is None."""
-
-    text: str
-    commit_seq: int | None
-
-    def next_start(self) -> str | None:
-        """The least key that may follow this entry; None if none can."""
-        if self.commit_seq is not None:
-            return self.text + "\0"  # no key has a NUL, so this is the very next string
-        return end_of_prefix(self.text)
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    """Where the next page begins. Opaque to callers."""
-
-    listing: str
-    text: str
-    number: int = 0
-
-    def text_form(self) -> str:
-        return base64.urlsafe_b64encode(
-            json.dumps([_TOKEN_FORMAT, self.listing, self.text, self.number]).encode()
-        ).decode()
-
-    @classmethod
-    def parse(cls, continuation: str, listing: str) -> _Token:
-        try:
-            form, of_listing, text, number = json.loads(base64.b64decode(continuation, altchars=b"-_", validate=True))
-        except (ValueError, TypeError, binascii.Error) as error:
-            raise _foreign_token() from error
-        if form != _TOKEN_FORMAT or of_listing != listing or not isinstance(text, str) or not isinstance(number, int):
-            raise _foreign_token()
-        return cls(listing, text, number)
-
-
-def _foreign_token() -> InvalidRequest:
-    return InvalidRequest("listing objects", "this store did not give that continuation", hint="Begin again without it")
-
-
-def _check_limit(limit: int) -> None:
-    if not 1 <= limit <= LIST_PAGE_SIZE:
-        raise InvalidRequest("listing objects", f"a page has 1 to {LIST_PAGE_SIZE} entries, not {limit}")
-
-
-def _entries(
-    connection: Connection, bucket: BucketRole, prefix: str, delimiter: str, start: str, count: int
-) -> list[_Entry]:
-    """The first ``count`` entries from ``start`` on. Seeks past each common prefix instead of reading through it."""
-    end, end_value = _end_clause("key", prefix)
-    sql = f"SELECT key, commit_seq FROM object_current WHERE bucket = ? AND key >= ?{end} ORDER BY key LIMIT ?"
-    # With a delimiter most rows may belong to one common prefix: few at first, more as long as they are objects.
-    batch = _FIRST_BATCH if delimiter else count
-    found: list[_Entry] = []
-    at: str | None = start
-    while at is not None and len(found) < count:
-        rows = connection.rows(sql, (bucket, at, *end_value, batch))
-        for key, commit_seq in rows:
-            if found and found[-1].commit_seq is None and key.startswith(found[-1].text):
-                continue
-            cut = key.find(delimiter, len(prefix)) if delimiter else -1
-            found.append(_Entry(key, commit_seq) if cut < 0 else _Entry(key[: cut + len(delimiter)], None))
-            if len(found) == count:
-                return found
-        at = found[-1].next_start() if len(rows) == batch else None
-        batch = _FIRST_BATCH if found and found[-1].commit_seq is None else min(4 * batch, count)
-    return found
-
-
-def end_of_prefix(prefix: str) -> str | None:
-    """The least string greater than every string with this prefix; None where there is none.
-
-    Strings are ordered by code points, which is the order of their UTF-8 bytes.
-    """
-    stem = prefix.rstrip(chr(0x10FFFF))
-    if not stem:
-        return None
-    following = ord(stem[-1]) + 1
-    return stem[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are no characters
-
-
-def _end_clause(column: str, prefix: str) -> tuple[str, tuple[str, ...]]:
-    end = end_of_prefix(prefix)
-    return ("", ()) if end is None else (f" AND {column} < ?", (end,))
 
 
 # -- the data folder -------------------------------------------------------------------------------------------

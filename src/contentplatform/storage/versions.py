@@ -219,6 +219,48 @@ class StoredVersion:
         return PutOptions(self.content_type, self.user_metadata, self.tags, self.storage_class)
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A version about to be committed; without a hash it is a delete marker."""
+
+    bucket: BucketRole
+    key: str
+    version_id: str
+    created_at: str
+    sha256: str | None
+    size_bytes: int
+    options: PutOptions
+
+
+def append(transaction: Transaction, draft: Draft) -> StoredVersion:
+    """Add the newest version of a key: numbered and chained after the one before it, and current."""
+    number, previous_hash = transaction.row(
+        "SELECT version_no, row_hash FROM object_versions WHERE bucket = ? AND key = ?"
+        " ORDER BY version_no DESC LIMIT 1",
+        (draft.bucket, draft.key),
+    ) or (0, "")
+    immutable = ImmutableFields(
+        bucket=draft.bucket,
+        key=draft.key,
+        version_no=number + 1,
+        version_id=draft.version_id,
+        kind="delete_marker" if draft.sha256 is None else "object",
+        sha256=draft.sha256,
+        size_bytes=draft.size_bytes,
+        content_type=draft.options.content_type,
+        user_metadata=canonical(draft.options.user_metadata),
+        created_at=draft.created_at,
+    )
+    mutable = (canonical(draft.options.tags), draft.options.storage_class)
+    commit_seq = transaction.insert(
+        f"INSERT INTO object_versions ({IMMUTABLE_COLUMNS}, row_hash, tags, storage_class)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*immutable.values(), immutable.row_hash(previous_hash), *mutable),
+    )
+    point_at_newest(transaction, draft.bucket, draft.key)
+    return row_of(transaction, commit_seq)
+
+
 def canonical(mapping: Mapping[str, str]) -> str:
     """A mapping as the one JSON text that stands for it."""
     return json.dumps(dict(mapping), sort_keys=True, separators=(",", ":"))
