@@ -288,6 +288,28 @@ def test_package_and_project_agree_on_the_version() -> None:
     assert SETTINGS["project"]["version"] == contentplatform.__version__
 
 
+# -- what it stands on ---------------------------------------------------------------------------------------------
+
+
+def test_every_package_is_locked_to_a_version_and_by_hash() -> None:
+    entries = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text("utf-8"))
+    locked = {entry.split("==")[0].lower(): entry for entry in entries if not entry.startswith("#")}
+    assert all(
+        re.search(r"^[\w.-]+==\S+", entry) and "--hash=sha256:" in entry for entry in locked.values() if entry.strip()
+    )
+    project = SETTINGS["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"], *SETTINGS["build-system"]["requires"]]
+    assert {re.split(r"[<>=]", name)[0].lower() for name in wanted} <= set(locked)
+
+
+def test_ci_runs_what_the_readme_says() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert re.search(r"^make test\b", script.read_text("utf-8"), re.MULTILINE)
+    [test_line] = re.findall(r"^test: (.*?)  ##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert {"lint", "types", "imports", "unit"} <= set(test_line.split())
+
+
 # -- migrations ----------------------------------------------------------------------------------------------------
 
 RELEASED_MIGRATIONS: Final[dict[str, tuple[str, ...]]] = {
