@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DATABASE_FILE_NAME: Final = "contentplatform.db"
+SCRATCH_FOLDER_NAME: Final = "scratch"
 PROCESSED_KINDS: Final = frozenset({MediaKind.IMAGE})
 """Kinds that have a processor of their own; the others are kept as they are, and say so."""
 
@@ -125,6 +126,12 @@ class LocalHome:
         while self.catalog.index_pending():
             pass
 
+    def sweep_scratch(self) -> int:
+        """Remove what jobs of killed processes left in the scratch folder; returns how many folders that were."""
+        from contentplatform.drivers.scratch import sweep  # noqa: PLC0415
+
+        return sweep(self.platform.settings.data_folder / SCRATCH_FOLDER_NAME)
+
     def finish(self) -> None:
         """What a command owes before it ends: events handled, index and sidecar manifests written."""
         self.take_in_all()
@@ -207,7 +214,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
             events=events,
             ingest=ingest,
             library=Library(store, catalog, engine, ingest, publication, clock, together),
-            steps=Steps(store, catalog, publication, processor, clock, folder / "scratch", together),
+            steps=Steps(store, catalog, publication, processor, clock, folder / SCRATCH_FOLDER_NAME, together),
             processor=processor,
         )
     except BaseException:

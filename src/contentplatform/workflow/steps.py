@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -21,6 +19,7 @@ from typing import Any, Final
 from contentplatform.catalog.port import Catalog, LedgerEntry, Rendition
 from contentplatform.clock import Clock, timestamp
 from contentplatform.drivers.crashpoint import crashpoint
+from contentplatform.drivers.scratch import scratch_folder
 from contentplatform.errors import ErrorCode, NotFound, ProcessingFailed
 from contentplatform.media import MediaKind, ProcessingStatus, rendition_key
 from contentplatform.processing.port import MediaProcessor, Rendered, RenderedFile
@@ -203,7 +202,7 @@ class Steps:
 
     def _make(self, entry: LedgerEntry, key: str) -> dict[str, Any]:
         version = self._store.head(BucketRole.PRIMARY, key, version_id=entry.version_id)
-        with self._scratch() as scratch, self._source(version, scratch) as source:
+        with scratch_folder(self._scratch_root) as scratch, self._source(version, scratch) as source:
             folder = scratch / "out"
             folder.mkdir()
             rendered = self._processor.process_image(source, folder)
@@ -284,15 +283,6 @@ class Steps:
         self._store.put(BucketRole.PROCESSED, path, BytesIO(body), PutOptions(content_type="application/json"))
         short = {name: value for name, value in facts.items() if not isinstance(value, dict | list)}
         return {**short, "complete_metadata": path}
-
-    @contextmanager
-    def _scratch(self) -> Iterator[Path]:
-        self._scratch_root.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="job-", dir=self._scratch_root))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def _source(self, version: ObjectVersion, scratch: Path) -> Iterator[Path]:
