@@ -325,6 +325,22 @@ def impossible_keys_are_refused(store: ObjectStore) -> None:
 
 
 @check
+def impossible_keys_are_never_found(store: ObjectStore) -> None:
+    """Asking for one is answered like asking for any other that is not there, or refused; nothing else happens."""
+    put(store, "k")
+    for key in ("", "x" * 1_025, "nul\0", "half \ud800"):
+        for attempt in (
+            lambda key=key: store.head(PRIMARY, key),
+            lambda key=key: read(store, key),
+            lambda key=key: store.tags(PRIMARY, key),
+            lambda key=key: store.set_tags(PRIMARY, key, {}),
+            lambda key=key: store.head(PRIMARY, "k", version_id=key),
+        ):
+            with pytest.raises((NotFound, InvalidRequest)):
+                attempt()
+
+
+@check
 def bad_options_are_refused(store: ObjectStore) -> None:
     for options in (
         PutOptions(user_metadata={"Upper": "x"}),
@@ -588,7 +604,7 @@ def last_page_says_so(store: ObjectStore) -> None:
 
 @check
 def foreign_continuation_is_refused(store: ObjectStore) -> None:
-    for continuation in ("", "nonsense", "%%%", "bm9uc2Vuc2U=", "W10=", "eyJhIjogMX0=", "ü"):
+    for continuation in ("", "nonsense", "%%%", "bm9uc2Vuc2U=", "W10=", "eyJhIjogMX0=", "ü", "\ud800"):
         with pytest.raises(InvalidRequest):
             store.list(PRIMARY, continuation=continuation)
         with pytest.raises(InvalidRequest):

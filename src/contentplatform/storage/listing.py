@@ -19,6 +19,7 @@ from contentplatform.storage.port import LIST_PAGE_SIZE, BucketRole, Listing
 from contentplatform.storage.versions import VERSION_COLUMNS, StoredVersion, load
 
 _TOKEN_FORMAT: Final = 1
+_MOST_VERSIONS: Final = 2**63 - 1
 _FIRST_BATCH: Final = 4
 """Rows that a listing with a delimiter reads before it knows whether they are objects or one common prefix."""
 
@@ -103,7 +104,8 @@ class _Token:
             form, of_listing, text, number = json.loads(base64.b64decode(continuation, altchars=b"-_", validate=True))
         except (ValueError, TypeError, binascii.Error) as error:
             raise _foreign_token() from error
-        if form != _TOKEN_FORMAT or of_listing != listing or not isinstance(text, str) or not isinstance(number, int):
+        ours = form == _TOKEN_FORMAT and of_listing == listing and isinstance(text, str) and isinstance(number, int)
+        if not ours or not 0 <= number <= _MOST_VERSIONS:
             raise _foreign_token()
         return cls(listing, text, number)
 
