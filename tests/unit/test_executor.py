@@ -369,6 +369,31 @@ def test_time_in_the_queue_does_not_count(bench: Bench) -> None:
     assert bench.status() is ExecutionStatus.SUCCEEDED
 
 
+def test_an_upgrade_that_drops_a_state_holds_nobody_up(bench: Bench) -> None:
+    """What stands in a state that is gone is recorded as failed, in words; what comes behind it runs."""
+    bench.start()
+    bench.worker().run_until_idle()
+    bench.clock.advance(31)
+    with_others = {name: state for name, state in MACHINE.states.items() if name != "Pause"}
+    bench.machine = replace(MACHINE, states={**with_others, "Work": replace(WORK, next="Finish")})
+    bench.start("newer")
+    assert bench.engine.get("one").pending_reason
+    bench.worker().run_until_idle()
+    assert bench.status("newer") is ExecutionStatus.SUCCEEDED
+    execution = bench.engine.get("one")
+    assert execution.status is ExecutionStatus.FAILED
+    assert execution.cause == "this version of the platform has no state Pause any more; retry it"
+
+
+def test_an_upgrade_may_change_the_retries_of_a_state_under_way(bench: Bench) -> None:
+    bench.start()
+    bench.worker(work=fails(Unavailable("reading", "busy"), 1)).run_until_idle()
+    bench.clock.advance(31)
+    bench.machine = with_work(replace(WORK, retry=(*RETRY, Retrier(("NoSpace",), 1, 1, 1.0, 1))))
+    bench.worker(work=fails(NoSpace("writing", "full"), 1)).run_until_idle()
+    assert "full" in (bench.engine.get("one").pending_reason or "")
+
+
 # -- leases and fencing ------------------------------------------------------------------------------------------
 
 

@@ -159,7 +159,8 @@ def failed(
 ) -> Move | RetryLater:
     """An attempt of the Task ``name`` failed after its retriers had been used ``retries`` times."""
     task = _task(machine, name)
-    used = list(retries) or [0] * len(task.retry)
+    # As many counts as there are retriers now: an upgrade may have changed them under way.
+    used = [*retries, *[0] * len(task.retry)][: len(task.retry)]
     for index, retrier in enumerate(task.retry):
         if _matches(retrier.error_names, failure):
             if used[index] >= retrier.max_attempts:

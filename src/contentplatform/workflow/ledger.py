@@ -19,7 +19,15 @@ from typing import Any, Final
 from contentplatform.clock import Clock, IdSource, timestamp
 from contentplatform.drivers.sqlite import Connection, Schema, Transaction
 from contentplatform.errors import ErrorCode
-from contentplatform.workflow.definition import DATA_LIMIT_BYTES, TIMEOUT, TOO_MUCH_DATA, StateMachine, Wait, reachable
+from contentplatform.workflow.definition import (
+    DATA_LIMIT_BYTES,
+    TIMEOUT,
+    TOO_MUCH_DATA,
+    UNREADABLE,
+    StateMachine,
+    Wait,
+    reachable,
+)
 from contentplatform.workflow.interpreter import (
     End,
     Move,
@@ -344,6 +352,10 @@ class Ledger:
         data = json.loads(lease.data)
         if lease.events == 0:
             return self.advance(unit, lease, written(enter(self._machine, lease.state, data)))
+        if lease.state not in self._machine.states:
+            words = f"this version of the platform has no state {lease.state} any more; retry it"
+            gone = rescue(self._machine, lease.state, data, TaskFailure((UNREADABLE,), words))
+            return self.advance(unit, lease, written(gone))
         if self.is_late(lease):
             return self.advance(unit, lease, self._out_of_time(lease, data))
         if isinstance(self._machine.states[lease.state], Wait):

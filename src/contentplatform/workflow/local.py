@@ -218,7 +218,7 @@ class LocalWorkflowEngine(WorkflowEngine):
             if row is None or ExecutionStatus(row[2]).ended:
                 return
             sequence, state, status = row
-            waits = status == ExecutionStatus.PENDING and isinstance(self._machine.states[state], Wait)
+            waits = status == ExecutionStatus.PENDING and isinstance(self._machine.states.get(state), Wait)
             unit.run(
                 "UPDATE executions SET due = CASE WHEN ? THEN NULL ELSE due END, woken = ? WHERE sequence = ?",
                 (waits, not waits, sequence),
