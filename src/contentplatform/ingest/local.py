@@ -9,6 +9,7 @@ from typing import Final
 
 from contentplatform import log
 from contentplatform.clock import Clock
+from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.drivers.sqlite import Database, Row, Schema, Transaction
 from contentplatform.errors import PlatformError
 from contentplatform.ingest.port import DeadEvent, EventSource, ObjectEvent
@@ -47,6 +48,7 @@ class LocalEventSource(EventSource):
         for event in events:
             try:
                 self._database.write(partial(_consume, event=event, handle=handle))
+                crashpoint("ingest.handled")
             except PlatformError as error:
                 self._note_failure(event, error.public)
             except Exception:  # the outer edge of one event: a fault of ours must not hold up the others

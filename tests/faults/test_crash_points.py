@@ -1,0 +1,60 @@
+"""The command dies at every named point between two durable effects; the same command once more makes it whole.
+
+Points of the store and of SQLite are driven in test_store_machine.py, one level lower and in more states.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+import contentplatform
+from contentplatform.drivers.crashpoint import POINTS, VARIABLE
+from e2e.commands import Commands
+from sample_media import encoded, photo
+
+DRIVEN_ELSEWHERE = ("storage.", "sqlite.")
+POINTS_HERE = sorted(point for point in POINTS if not point.startswith(DRIVEN_ELSEWHERE))
+KILLED = -9
+ONE = encoded(photo(90, 60, seed=1), "JPEG")
+TWO = encoded(photo(60, 90, seed=2), "JPEG")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Two pictures, a twin, and words."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, data in {"a.jpg": ONE, "b.jpg": TWO, "twin.jpg": ONE, "words.txt": b"words\n"}.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("point", POINTS_HERE)
+def test_an_add_that_dies_is_made_whole_by_the_next(pictures: Path, tmp_path: Path, point: str, count: int) -> None:
+    home = Commands(tmp_path / "data")
+    dying = Commands(home.data, environment={VARIABLE: f"{point}:{count}"})
+    dying.run("add", pictures, code=KILLED)
+
+    home.run("add", pictures)
+    items = {item["file_path"]: item for item in home.json("list")["items"]}
+    assert {key: item["processing_status"] for key, item in items.items()} == dict.fromkeys(
+        ("a.jpg", "b.jpg", "twin.jpg", "words.txt"), "completed"
+    )
+    for key, item in items.items():
+        assert item["file_hash"] == hashlib.sha256((pictures / key).read_bytes()).hexdigest()
+        assert len(item["renditions"]) == (0 if key == "words.txt" else 3)
+    succeeded = [item["version_id"] for item in home.json("executions", "list", "--status", "succeeded")["items"]]
+    assert sorted(succeeded) == sorted(item["version_id"] for item in items.values())
+    # Deep: every byte is read and hashed.
+    assert home.json("fsck", "--deep") == {"clean": True, "deep": True, "findings": []}
+
+
+def test_every_point_that_is_declared_is_passed_somewhere_and_no_other() -> None:
+    sources = Path(contentplatform.__file__).parent.rglob("*.py")
+    passed = {name for source in sources for name in re.findall(r'crashpoint\("([a-z_.]+)"\)', source.read_text())}
+    assert passed == POINTS
