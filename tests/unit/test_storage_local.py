@@ -144,6 +144,23 @@ def test_file_cut_short_while_it_is_read(store: LocalObjectStore) -> None:
             reader.read()
 
 
+@pytest.mark.parametrize("damaged", [b"dAta", b"dat", b""], ids=["bit", "truncated", "emptied"])
+def test_damaged_blob_is_mended_by_the_same_bytes(store: LocalObjectStore, damaged: bytes) -> None:
+    """What was just sent must not be thrown away in favour of a file that only has the right name."""
+    first = put(store, "a", b"data")
+    overwrite(store.local_file(first), damaged)
+    put(store, "b", b"data")
+    for key in ("a", "b"):
+        with store.open(PRIMARY, key) as reader:
+            assert reader.read() == b"data"
+
+
+def test_sound_blob_is_left_alone_by_the_same_bytes(store: LocalObjectStore) -> None:
+    before = store.local_file(put(store, "a", b"data")).stat()
+    after = store.local_file(put(store, "b", b"data")).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 def test_missing_blob_is_mended_by_the_same_bytes(store: LocalObjectStore) -> None:
     first = put(store, "a", b"data")
     store.local_file(first).unlink()

@@ -157,7 +157,7 @@ class BlobFolder:
         return IncomingBlob(Blob(place, sha256), size_bytes, temporary)
 
     def publish(self, incoming: IncomingBlob) -> None:
-        """Give the bytes their name, durably. A blob that is there already and has the right size is kept."""
+        """Give the bytes their name, durably. A blob that is there already is kept if its bytes still are."""
         final = self.path(incoming.blob)
         self._make_durable_folder(final.parent)
         self._link(incoming, final)
@@ -182,9 +182,9 @@ class BlobFolder:
     def _link(self, incoming: IncomingBlob, final: Path) -> None:
         if self._files.link(incoming.temporary, final):
             return
-        if self.size_bytes(incoming.blob) in {incoming.size_bytes, None}:
+        if sha256_of(final) in {incoming.blob.sha256, None}:
             return  # the same bytes; or collected this instant, which hold() sees to
-        # A damaged file has the name. We hold the true bytes: put them in its place.
+        # A damaged file has the name. Relying on it would lose what was sent just now: put the true bytes in its place.
         replacement = incoming.temporary.with_suffix(".replacement")
         self._files.link(incoming.temporary, replacement)
         self._files.rename(replacement, final)
@@ -222,6 +222,16 @@ class BlobFolder:
             self._files.make_folder(folder)
         self._files.sync_folder(folder.parent)
         self._durable_folders.add(folder)
+
+
+def sha256_of(path: Path) -> str | None:
+    """The hash of a file's bytes; None if there is no file."""
+    with translated_os_errors(f"reading {path.name}"):
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
 
 
 def _joined_pieces(body: BinaryIO) -> Iterator[memoryview]:

@@ -12,7 +12,6 @@ ripe, write the journal anew, and give bytes that nobody claims a name.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from contentplatform.clock import parse_timestamp
 from contentplatform.drivers.files import translated_os_errors
 from contentplatform.drivers.sqlite import APPLICATION_ID, Row
 from contentplatform.findings import Check, CheckRun, Finding, Severity
-from contentplatform.storage.blobs import PLACES, TEMPORARY_FOLDER, Blob, Place
+from contentplatform.storage.blobs import PLACES, TEMPORARY_FOLDER, Blob, Place, sha256_of
 from contentplatform.storage.journal import MANIFESTS_FOLDER
 from contentplatform.storage.lifecycle import REGION_OF
 from contentplatform.storage.local import LocalObjectStore, stored_uuid
@@ -33,7 +32,6 @@ from contentplatform.storage.port import BucketRole, StorageClass
 from contentplatform.storage.versions import IMMUTABLE_COLUMNS, ImmutableFields
 
 _CHUNK_ROWS: Final = 500
-_READ_BYTES: Final = 1 << 20
 _LAG_LIMIT: Final = 10_000
 """So many changes wait for the journal only if nobody writes it."""
 _FILE_MODE_LIMIT: Final = 0o440
@@ -159,7 +157,7 @@ class StorageChecks:
         for place, shard in self._blobs.shards():
             for entry in self._blobs.files_of_shard(place, shard):
                 path = Path(entry.path)
-                if path != self._blobs.path(Blob(place, entry.name)) or _sha256_of(path) not in {entry.name, None}:
+                if path != self._blobs.path(Blob(place, entry.name)) or sha256_of(path) not in {entry.name, None}:
                     message = "its bytes do not hash to its name, or it lies in the wrong folder"
                     yield Finding("I2", f"{place}/{entry.name}", Severity.DAMAGE, message, _RESTORE)
 
@@ -287,19 +285,6 @@ def _key_problems(bucket: BucketRole, key: str, rows: list[Row]) -> Iterator[Fin
     if rows[0][13] != expected:
         message = f"commit {rows[0][13]} is its current version, but should be {expected}"
         yield Finding("I6", subject, Severity.DAMAGE, message, _REBUILD)
-
-
-def _sha256_of(path: Path) -> str | None:
-    """The hash of the file's bytes; None if the collector has just removed it."""
-    digest = hashlib.sha256()
-    with translated_os_errors(f"reading {path.name}"):
-        try:
-            with path.open("rb") as file:
-                while piece := file.read(_READ_BYTES):
-                    digest.update(piece)
-        except FileNotFoundError:
-            return None
-    return digest.hexdigest()
 
 
 def _walk(top: Path) -> Iterator[Path]:
