@@ -179,6 +179,10 @@ def _run_out_of_space(_request: Request, _source: int) -> Mapping[str, Any]:
     raise NoSpace("anything", "full")
 
 
+def _meet_a_full_disk(request: Request, _source: int) -> Mapping[str, Any]:
+    raise OSError(request["number"], os.strerror(request["number"]))
+
+
 def _be_wrong(_request: Request, _source: int) -> Mapping[str, Any]:
     raise ValueError("a secret detail")
 
@@ -209,5 +213,6 @@ _JOBS: dict[str, Callable[[Request, int], Mapping[str, Any]]] = {
     "call through x32": _call_through_x32,
     "fail": _fail,
     "run out of space": _run_out_of_space,
+    "meet a full disk": _meet_a_full_disk,
     "be wrong": _be_wrong,
 }

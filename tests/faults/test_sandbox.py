@@ -298,6 +298,8 @@ def test_an_answered_failure_without_sense_is_a_fault_of_ours(bench: Bench) -> N
 
 def test_a_full_disk_can_be_tried_again(bench: Bench) -> None:
     assert isinstance(bench.error("run out of space"), NoSpace)
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        assert isinstance(bench.error("meet a full disk", number=number), NoSpace)
 
 
 @linux_only

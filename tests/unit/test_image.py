@@ -267,6 +267,13 @@ def test_an_animation_over_a_limit_is_its_first_frame_and_says_so(
     assert rendered.metadata["animation"] == f"dropped: {words}"
 
 
+def test_an_animated_png_is_its_first_frame_and_says_so(process: Process) -> None:
+    rendered = process(sample_media.animated("PNG", 5))
+    assert rendered.metadata["frames"] == 5
+    assert rendered.metadata["animation"].startswith("dropped: of 5 frames the first is shown")
+    assert difference(opened(rendered, "webp"), sample_media.animation(5)[0]) < 6
+
+
 def test_only_the_first_page_of_a_document_scan_is_shown(process: Process) -> None:
     pages = [sample_media.quarters(300, 200), Image.new("RGB", (300, 200), "black")]
     content = sample_media.encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
@@ -296,6 +303,13 @@ def test_a_format_without_a_decoder_is_refused_in_words(process: Process) -> Non
     with pytest.raises(ProcessingFailed, match="image/bmp pictures can't be decoded here") as caught:
         process(sample_media.encoded(sample_media.photo(20, 20), "BMP"))
     assert caught.value.code is ErrorCode.UNSUPPORTED
+
+
+def test_a_picture_over_fifty_megapixels_is_shrunk_to_them(process: Process) -> None:
+    rendered = process(sample_media.encoded(Image.new("L", (9_000, 6_000), 90), "PNG"))
+    width, height = opened(rendered, "webp").size
+    assert 49_900_000 < width * height <= 50_000_000
+    assert width / height == pytest.approx(1.5, abs=1e-3)
 
 
 @pytest.mark.parametrize(("pixels", "passes"), [(120_000, True), (119_999, False)])

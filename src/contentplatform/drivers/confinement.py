@@ -23,14 +23,14 @@ from contentplatform.drivers import seccomp
 class JobLimits:
     """What one job may use. Over a limit it is killed, whatever it is doing."""
 
-    wall_seconds: float = 120.0
-    cpu_seconds: int = 120
-    resident_bytes: int = 1 << 30
+    wall_seconds: float = 300.0
+    cpu_seconds: int = 300
+    resident_bytes: int = 2 << 30
     address_space_bytes: int = 16 << 30
     """A wide outer fence against runaway reservations; resident memory is what is watched."""
-    file_bytes: int = 1 << 30
+    file_bytes: int = 4 << 30
     """Largest single file it may write."""
-    scratch_bytes: int = 2 << 30
+    scratch_bytes: int = 4 << 30
     """All files in its scratch folder together."""
     open_files: int = 64
     threads: int = 32

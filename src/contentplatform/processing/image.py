@@ -35,12 +35,14 @@ _FIRST_SIDEWAYS: Final = 5
 _SHRINKS: Final = (8, 4, 2)
 _LEAVE_TO_LANCZOS: Final = 2.0
 """A shrinking decode leaves at least this factor to Lanczos: with less, the result is under 50 dB of the exact one."""
+_PNG_HEAD_BYTES: Final = 1 << 20
 _HASH_COLUMNS: Final = 9
 _HASH_ROWS: Final = 8
 _OPAQUE: Final = 255
 _ICC: Final = "icc-profile-data"
 _METADATA_PREFIXES: Final = ("exif-", "xmp-", "iptc-", "orientation", "jpeg-thumbnail", "png-comment", "gif-comment")
 _JPEG: Final = "image/jpeg"
+_PNG: Final = "image/png"
 _TIFF: Final = "image/tiff"
 _ANIMATED: Final = frozenset({"image/gif", "image/webp"})
 _GREY: Final = frozenset({"b-w", "grey16"})
@@ -179,7 +181,7 @@ def open_picture(content_type: str, source: int, limits: ImageLimits) -> Picture
         source=source,
         header=header,
         decoded=None,
-        frames=_page_count(header) if content_type in _ANIMATED else 1,
+        frames=_frame_count(content_type, header, source),
         orientation=_orientation(header),
         embedded=Embedded(
             exif=_block(header, "exif-data", limits),
@@ -244,6 +246,8 @@ def _why_animation_is_dropped(picture: Picture, limits: ImageLimits) -> str | No
     """Why only the first frame of an animation is shown; None when it stays animated, or never was one."""
     if picture.frames == 1:
         return None
+    if picture.content_type == _PNG:
+        return f"of {picture.frames} frames the first is shown; animated PNG is not read"
     width, height = picture.width, picture.height
     if picture.frames > limits.animation_frames:
         return f"{picture.frames} frames, at most {limits.animation_frames} are kept"
@@ -259,6 +263,23 @@ def _page_count(header: pyvips.Image) -> int:
     return header.get("n-pages") if "n-pages" in header.get_fields() else 1
 
 
+def _frame_count(content_type: str, header: pyvips.Image, source: int) -> int:
+    if content_type == _PNG:
+        return apng_frames(os.pread(source, _PNG_HEAD_BYTES, 0))
+    return _page_count(header) if content_type in _ANIMATED else 1
+
+
+def apng_frames(head: bytes) -> int:
+    """How many frames the beginning of a PNG announces; its ``acTL`` chunk comes before the pixels."""
+    place = 8
+    while head[place + 4 : place + 8] not in {b"", b"IDAT"}:
+        size = int.from_bytes(head[place : place + 4], "big")
+        if head[place + 4 : place + 8] == b"acTL":
+            return max(1, int.from_bytes(head[place + 8 : place + 12], "big"))
+        place += size + 12
+    return 1
+
+
 def _orientation(header: pyvips.Image) -> int:
     value = header.get("orientation") if "orientation" in header.get_fields() else _UPRIGHT
     return value if value in range(_UPRIGHT, 9) else _UPRIGHT
@@ -272,10 +293,10 @@ def _bounded(block: bytes | None, limits: ImageLimits) -> bytes:
     return block if block is not None and len(block) <= limits.embedded_bytes else b""
 
 
-def _refused(message: str) -> ProcessingFailed:
+def _refused(message: str) -> ProcessingFailed | NoSpace:
     """What a decoder's complaint means. Its own words are for the operator only."""
     if "No space left" in message:
-        raise NoSpace(_DOING, "the disk is full")
+        return NoSpace(_DOING, "the disk is full")
     if any(sign in message for sign in _SIGNS_OF_A_LIMIT):
         return ProcessingFailed(
             _DOING, "decoding it would take more than the decoder allows", code=ErrorCode.LIMIT, private=message
@@ -294,8 +315,11 @@ def _refused(message: str) -> ProcessingFailed:
 
 def fitted(width: int, height: int, preset: ImagePreset) -> tuple[int, int]:
     """The largest size of this aspect within the preset, never larger than it is."""
-    scale = min(1.0, preset.width / width, preset.height / height, (preset.pixels / (width * height)) ** 0.5)
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    scale = min(1.0, preset.width / width, preset.height / height)
+    if width * height * scale**2 <= preset.pixels:
+        return max(1, round(width * scale)), max(1, round(height * scale))
+    scale = (preset.pixels / (width * height)) ** 0.5
+    return max(1, int(width * scale)), max(1, int(height * scale))
 
 
 def small_pair(picture: Picture) -> tuple[pyvips.Image, pyvips.Image]:

@@ -19,9 +19,12 @@ _DOING: Final = "making the image's renditions"
 ENVIRONMENT: Final = {
     # One thread a job: jobs run beside each other, and two threads on one picture are slower in sum.
     "VIPS_CONCURRENCY": "1",
-    # Give freed memory back at once and keep few arenas: a job's memory is limited.
+    # Few heaps: a job's memory is limited.
     "MALLOC_ARENA_MAX": "2",
+    # Should libvips want a temporary file, the scratch folder is the only place where it can make one.
+    "TMPDIR": ".",
 }
+"""All that the zygote and the jobs see of the environment, beside the way to the modules."""
 
 
 class LocalMediaProcessor(MediaProcessor):
