@@ -460,6 +460,22 @@ def test_a_worker_that_was_taken_for_dead_signs_on_again(bench: Bench) -> None:
     first.stop()
 
 
+def test_a_worker_whose_bell_was_removed_hangs_up_another(bench: Bench, tmp_path: Path) -> None:
+    """Somebody tidied the folder: the others take it for dead, it signs on again, and work goes on."""
+    worker = bench.worker()
+    worker._sign_on()
+    (tmp_path / "run" / f"{worker.name}.bell").unlink()
+    bench.worker().tick()
+    bench.clock.advance(4)
+    worker.tick()
+    assert [(told.name, told.live) for told in bench.engine.workers()] == [(worker.name, True)]
+    bench.start()
+    worker.run_until_idle()
+    assert bench.engine.get("one").state == "Pause"
+    worker._sign_off()
+    assert list((tmp_path / "run").iterdir()) == []
+
+
 def test_no_jump_of_the_wall_clock_moves_a_lease_or_a_wait(bench: Bench) -> None:
     slow = Blocked()
     bench.start("waiting")

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from contentplatform.errors import ConfigurationInvalid
+
 _SUFFIX: Final = ".bell"
 _READ_BYTES: Final = 4096
 
@@ -40,11 +42,15 @@ class Listener:
         with suppress(BlockingIOError):  # full of rings: it will wake anyway
             os.write(self._descriptor, signal)
 
-    def rename(self, name: str) -> None:
-        """Go by another name from now on; who waits goes on waiting."""
+    def rename(self, name: str) -> bool:
+        """Go by another name from now on; who waits goes on waiting. False: somebody removed the bell."""
         path = self._path.with_name(name + _SUFFIX)
-        self._path.rename(path)
+        try:
+            self._path.rename(path)
+        except FileNotFoundError:
+            return False
         self._path = path
+        return True
 
     def close(self) -> None:
         """Stop listening. Call it once."""
@@ -59,9 +65,20 @@ class Doorbell:
         self._folder = folder
 
     def listen(self, name: str) -> Listener:
-        """Hang up a bell under ``name``, which nobody else uses."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        return Listener(self._path(name))
+        """Hang up a bell under ``name``, which nobody else uses.
+
+        Raises:
+            ConfigurationInvalid: the file system of the folder has no FIFOs.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return Listener(self._path(name))
+        except OSError as error:
+            raise ConfigurationInvalid(
+                f"listening in {self._folder}",
+                f"no FIFO can be made there ({error.strerror})",
+                hint="Choose a --data folder on an ordinary local disk",
+            ) from error
 
     def ring(self, signal: bytes) -> None:
         """Ring every bell with one byte; never waits, never fails. Bells of the dead are taken down."""

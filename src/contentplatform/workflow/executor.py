@@ -198,10 +198,11 @@ class LocalExecutor:
         """Sign on under a new name; what was held under an earlier one is lost."""
         name = f"worker-{self._ids.new_id()}"
         # The bell is there before the row: a worker without a bell is taken for dead.
-        if self._listener is None:
+        before = self._listener
+        if before is None or not before.rename(name):
             self._listener = self._doorbell.listen(name)
-        else:
-            self._listener.rename(name)
+            if before is not None:
+                before.close()
         settings = self._settings
         entry = WorkerEntry(name, os.getpid(), settings.slots, settings.folder_slots, settings.lease_seconds)
         self._database.write(lambda unit: self._ledger.sign_on(unit, entry))

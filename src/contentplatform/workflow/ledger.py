@@ -280,7 +280,7 @@ class Ledger:
     def _take_from_lost(self, unit: Transaction, lease: Lease, worker: str) -> None:
         losses = lease.losses + 1
         lost = TaskFailure((WORKER_LOST,), f"{worker} was killed or hung in the middle of it")
-        if losses < self._losses_allowed:
+        if losses < self._losses_allowed or lease.state not in self._machine.states:
             self._note(unit, lease, (Visit(lease.state, "attempt_failed", None, lost.name, lost.cause),))
             unit.run(
                 "UPDATE executions SET status = 'pending', worker = NULL, losses = ?, events = events + 1"
