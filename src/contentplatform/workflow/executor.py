@@ -87,6 +87,7 @@ class LocalExecutor:
         self._doorbell = doorbell
         self._ledger = Ledger(machine, clock, ids, losses_allowed=self._settings.losses_allowed)
         self._lock = threading.Lock()
+        self._signing = threading.Lock()
         self._called = threading.Condition(self._lock)
         self._ended = threading.Condition(self._lock)
         self._ends = 0
@@ -218,9 +219,10 @@ class LocalExecutor:
         for attempt in left:
             self._settle_once(attempt)
             attempt.context.cancelled.set()
-        name, self.name = self.name, ""
         try:
-            self._database.write(lambda unit: self._ledger.sign_off(unit, name))
+            with self._signing:
+                name, self.name = self.name, ""
+                self._database.write(lambda unit: self._ledger.sign_off(unit, name))
         finally:
             self._take_bell_down()
         self._doorbell.ring(RING_WORK)
@@ -281,7 +283,9 @@ class LocalExecutor:
         name, seconds = self.name, self._settings.lease_seconds
         if not self._database.write(lambda unit: self._ledger.extend_lease(unit, name, seconds)):
             log.event(_LOGGER, logging.WARNING, "worker was taken for lost; signing on again", worker=name)
-            self._register()
+            with self._signing:
+                if not self._stopping:  # else it was about to leave anyway, and would leave the new name behind
+                    self._register()
 
     def _abandon_late(self, now: float) -> None:
         for attempt in self._at_work():
