@@ -326,6 +326,26 @@ def test_failing_callback_does_not_stop_the_writer(database: Database, caplog: p
     assert "what should follow a commit failed" in caplog.text
 
 
+class Unforeseen(Database):
+    """Its writer runs into an error after the first commit that no code expects."""
+
+    def _checkpoint(self, threshold_pages: int) -> None:
+        if threshold_pages:
+            raise RuntimeError("unforeseen")
+
+
+def test_writer_that_ends_leaves_nobody_waiting(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Who waits is told, and so is everybody who comes later; reading goes on."""
+    database = Unforeseen(path, [NOTES], new_uuid="a")
+    database.write(adding("a"))
+    for name in ("b", "c"):
+        with pytest.raises(Unavailable):
+            database.write(adding(name))
+    assert names(database) == ["a"]
+    assert "the writer ended" in caplog.text
+    database.close()
+
+
 def test_constraint_is_a_conflict(database: Database) -> None:
     database.write(adding("a"))
     with pytest.raises(Conflict):

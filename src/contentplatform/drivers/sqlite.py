@@ -172,6 +172,7 @@ class Database:
         self._readers: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._accepting = True
         self._closed = False
         self._stopping = False
         self._broken: PlatformError | None = None
@@ -227,20 +228,34 @@ class Database:
         """Run ``work`` in a unit of work and return its result once that is durable.
 
         Inside another write it joins: it runs at once, and is durable when the outermost one is. An exception undoes
-        what ``work`` did and is raised here.
+        what ``work`` did and is raised here. Where the commit itself fails, what ``work`` did may or may not turn up
+        when the file is opened again, but never a part of it.
         """
         open_one: Transaction | None = getattr(self._local, "transaction", None)
         if open_one is not None:
             return open_one.part(work)
         job = _Job(work)
         with self._lock:
-            if self._closed:
-                raise Unavailable("writing to the catalog database", "it is closed")
+            if not self._accepting:
+                raise self._broken or Unavailable("writing to the catalog database", "it is closed")
             self._queue.put(job)
         result: T = job.done.result()
         return result
 
     def _write_loop(self) -> None:
+        try:
+            self._serve()
+        except Exception:
+            _LOGGER.exception("the writer ended")
+            self._broken = Unavailable("writing to the catalog database", "its writer ended", hint="Restart")
+        with self._lock:
+            self._accepting = False
+        while not self._queue.empty():  # nobody may wait for an answer that will never come
+            job = self._queue.get_nowait()
+            if job is not None:
+                job.settle(self._broken or Unavailable("writing to the catalog database", "it is closed"))
+
+    def _serve(self) -> None:
         while not self._stopping:
             try:
                 job = self._queue.get(timeout=_CHECKPOINT_IDLE_SECONDS)
@@ -386,9 +401,7 @@ class Database:
     def close(self) -> None:
         """Finish what waits, checkpoint, and let go of the file. Idempotent."""
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+            self._accepting, self._closed = False, True
             self._queue.put(None)
         self._thread.join()
         for raw in list(self._readers):
