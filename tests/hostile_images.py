@@ -37,9 +37,10 @@ def huge_one_bit_png() -> bytes:
     return _png(_header(65_535, 65_535, 1, 0), sample_media.chunk(b"IDAT", compressed))
 
 
-def gif(width: int, height: int, frames: int) -> bytes:
-    """H1, H4: a canvas of any size and any number of frames of one pixel."""
-    frame = b"\x21\xf9\x04\0\x01\0\0\0" + b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\0"
+def gif(width: int, height: int, frames: int, frame_side: int = 1) -> bytes:
+    """H1, H4: a canvas of any size and any number of square frames, of which one pixel is there."""
+    descriptor = b"\x2c" + struct.pack("<HHHHB", 0, 0, frame_side, frame_side, 0)
+    frame = b"\x21\xf9\x04\0\x01\0\0\0" + descriptor + b"\x02\x02\x44\x01\0"
     start = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
     return start + frame * frames + b"\x3b"
 

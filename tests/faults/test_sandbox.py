@@ -333,6 +333,19 @@ def test_a_zygote_that_died_between_jobs_is_replaced_unnoticed(bench: Bench) -> 
 
 
 @linux_only
+def test_a_stuck_zygote_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "source").write_text("hello", encoding="ascii")
+    limits = JobLimits(wall_seconds=0.2)
+    bench = Bench(Sandbox(JOBS, limits=limits, environment=ENVIRONMENT, silence_seconds=0.3), tmp_path)
+    witness = Witness(bench)
+    os.kill(witness.zygote_pid, signal.SIGSTOP)
+    witness.wait_for_death()
+    assert isinstance(witness.error(), JobInterrupted)
+    assert bench.run("read") == {"text": "hello"}
+    bench.sandbox.close()
+
+
+@linux_only
 def test_close_ends_running_jobs_as_cancelled(bench: Bench) -> None:
     witness = Witness(bench)
     bench.sandbox.close()

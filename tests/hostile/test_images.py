@@ -81,6 +81,10 @@ def test_h3_four_gigapixels_are_refused_by_their_header(attack: Attack) -> None:
     assert error.why == "it has 65535 x 65535 pixels; at most 300 million are processed"
 
 
+def test_h1_a_gif_that_claims_four_gigapixels_is_refused(attack: Attack) -> None:
+    assert attack.failure(hostile_images.gif(65_535, 65_535, 1, 65_535)).code is ErrorCode.LIMIT
+
+
 def test_h4_a_hundred_thousand_frames_become_the_first_one(attack: Attack) -> None:
     rendered = attack.run(hostile_images.gif(1, 1, 100_000))
     assert rendered.metadata["animation"] == "dropped: 100000 frames, at most 1000 are kept"

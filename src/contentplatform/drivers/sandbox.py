@@ -38,7 +38,6 @@ _STARTING: Final = "starting the sandbox"
 _START_SECONDS: Final = 60.0
 _END_SECONDS: Final = 5.0
 _SILENCE_SECONDS: Final = 15.0
-"""How long past a job's wall-clock limit its verdict may take before the zygote itself counts as stuck."""
 _ATTEMPTS: Final = 2
 _SENTENCE_CHARACTERS: Final = 300
 _PRIVATE_CHARACTERS: Final = 8_000
@@ -94,14 +93,21 @@ class Sandbox:
     """Runs one function, named ``module:function``, on untrusted sources, each run in a child of its own.
 
     The module is imported by the zygote and by nobody else. ``environment`` is all that the zygote and its children
-    see of the environment: the service's own variables, which may hold secrets, are not passed on.
+    see of the environment: the service's own variables, which may hold secrets, are not passed on. A zygote that says
+    nothing for ``silence_seconds`` past a job's wall-clock limit counts as stuck and is replaced.
     """
 
     def __init__(
-        self, entry_point: str, *, limits: JobLimits | None = None, environment: Mapping[str, str] | None = None
+        self,
+        entry_point: str,
+        *,
+        limits: JobLimits | None = None,
+        environment: Mapping[str, str] | None = None,
+        silence_seconds: float = _SILENCE_SECONDS,
     ) -> None:
         self._entry_point = entry_point
         self._limits = limits or JobLimits()
+        self._silence_seconds = silence_seconds
         self._environment = {"LANG": "C.UTF-8", **(environment or {})}
         # The zygote finds modules where this process does, however that came about (a wheel, a layer, a checkout).
         own_path = [self._environment.get("PYTHONPATH", ""), *sys.path]
@@ -179,7 +185,7 @@ class Sandbox:
         raise self._interrupted(doing)
 
     def _await(self, zygote: _ZygoteHandle, answer_read: int, verdict_read: int, doing: str) -> _Ended:
-        patience_seconds = self._limits.wall_seconds + _SILENCE_SECONDS
+        patience_seconds = self._limits.wall_seconds + self._silence_seconds
         try:
             answer, verdict = _read_both(answer_read, verdict_read, self._limits.answer_bytes, patience_seconds)
         except _ZygoteLost as error:
