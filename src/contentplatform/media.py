@@ -53,10 +53,7 @@ def check_key(key: str) -> str:
     doing = f"naming a file {key[:80]!r}"
     if not key:
         raise InvalidRequest(doing, "a key can't be empty")
-    try:
-        size = len(key.encode("utf-8"))
-    except UnicodeEncodeError as error:
-        raise InvalidRequest(doing, "the name is not valid Unicode", hint="Rename the file") from error
+    size = len(_utf8(key))
     if size > KEY_LIMIT_BYTES:
         raise InvalidRequest(doing, f"the key has {size} bytes of UTF-8; at most {KEY_LIMIT_BYTES} are possible")
     if any(_is_control(character) for character in key):
@@ -65,8 +62,12 @@ def check_key(key: str) -> str:
 
 
 def file_id(key: str) -> str:
-    """The identifier of the file under ``key``: the MD5 hex digest of its UTF-8 bytes. Not a checksum."""
-    return hashlib.md5(key.encode("utf-8"), usedforsecurity=False).hexdigest()
+    """The identifier of the file under ``key``: the MD5 hex digest of its UTF-8 bytes. Not a checksum.
+
+    Raises:
+        InvalidRequest: the key is not valid Unicode.
+    """
+    return hashlib.md5(_utf8(key), usedforsecurity=False).hexdigest()
 
 
 def file_name(key: str) -> str:
@@ -92,6 +93,15 @@ def rendition_key(folder: str, key: str, extension: str) -> str:
     originals never share one.
     """
     return f"{folder}/{key}.{extension}"
+
+
+def _utf8(key: str) -> bytes:
+    try:
+        return key.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            f"naming a file {key[:80]!r}", "the name is not valid Unicode", hint="Rename the file"
+        ) from error
 
 
 def _is_control(character: str) -> bool:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,10 @@ from contentplatform.media import ProcessingStatus
 
 _PARALLEL_UPLOADS: Final = 4
 _CHUNK_BYTES: Final = 1 << 20
+_LOOKED_AT_ONCE: Final = 64
+"""Of the files that wait: looking at thousands many times a second would take the processor from the work itself."""
+_SILENCE_SECONDS: Final = 10.0
+"""How long nothing may end before the reason is told."""
 _ENDED: Final = frozenset({ProcessingStatus.COMPLETED, ProcessingStatus.FAILED, ProcessingStatus.SUPERSEDED})
 
 
@@ -141,16 +146,44 @@ def _store_one(session: Session, file: PlannedFile) -> tuple[str, bool]:
 
 
 def _wait(session: Session, stored: dict[str, str], helping: Hands) -> None:
-    """Wait until each version has ended."""
+    """Wait until each version has ended; while nothing does for long, say why."""
+    clock = session.platform.clock
     waiting = dict(stored)
+    told_at = clock.monotonic_seconds()
     with _bar(session.output, "Processing", len(waiting)) as progress:
         while waiting:
-            ended = [key for key, version_id in waiting.items() if _has_ended(session, key, version_id)]
-            for key in ended:
-                del waiting[key]
-            progress.update(len(ended))
-            if not ended:
-                helping.pause()
+            ended = _sift(session, waiting)
+            progress.update(ended)
+            if ended:
+                told_at = clock.monotonic_seconds()
+                continue
+            if clock.monotonic_seconds() - told_at >= _SILENCE_SECONDS:
+                told_at = clock.monotonic_seconds()
+                _tell_why(session, waiting)
+            helping.pause()
+
+
+def _sift(session: Session, waiting: dict[str, str]) -> int:
+    """Look at some of those that wait, taking turns; take out what has ended. How many that were."""
+    ended = 0
+    for key, version_id in tuple(islice(waiting.items(), _LOOKED_AT_ONCE)):
+        del waiting[key]
+        if _has_ended(session, key, version_id):
+            ended += 1
+        else:
+            waiting[key] = version_id
+    return ended
+
+
+def _tell_why(session: Session, waiting: dict[str, str]) -> None:
+    key, version_id = next(iter(waiting.items()))
+    platform = session.platform
+    try:
+        execution = platform.engine.get(platform.library.entry(key, version_id).execution)
+        why = execution.pending_reason or f"{execution.state} is at work"
+    except NotFound:
+        why = "it is stored, and waits to be taken in; what fails is tried again"
+    session.output.talk(f"{len(waiting)} not processed yet. {shown(key)}: {shown(why)}")
 
 
 def _bar(output: Output, label: str, length: int) -> ProgressBar[int]:
@@ -162,7 +195,7 @@ def _has_ended(session: Session, key: str, version_id: str) -> bool:
     try:
         entry = session.platform.library.entry(key, version_id)
     except NotFound:
-        return False
+        return session.platform.library.is_gone(key, version_id)
     return entry.status in _ENDED and not session.platform.ingest.is_live(entry.execution)
 
 

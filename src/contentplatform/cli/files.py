@@ -64,7 +64,7 @@ def list_(
     query = SearchQuery(
         kind=MediaKind(kind) if kind else None,
         status=ProcessingStatus(status) if status else None,
-        folder=folder,
+        folder=folder and folder.strip("/"),
         deleted=deleted,
     )
     return _print_found(session, query, limit, cursor)
@@ -91,7 +91,7 @@ def search(session: Session, /, words: tuple[str, ...], limit: int | None, curso
         kind=MediaKind(given["kind"]) if given["kind"] else None,
         status=ProcessingStatus(given["status"]) if given["status"] else None,
         tag=given["tag"],
-        folder=given["folder"],
+        folder=given["folder"] and given["folder"].strip("/"),
         uploaded_from=_utc(given["uploaded_from"]),
         uploaded_before=_utc(given["uploaded_before"]),
         size_from_bytes=given["min_size"],

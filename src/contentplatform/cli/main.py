@@ -80,9 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stderr.close()  # nobody reads any more, and Python would complain of that at exit
             sys.exit(EXIT_INTERRUPTED)
         code = output.fail(Unavailable(f"using {error.filename or 'this machine'}", error.strerror or str(error)))
-    except Exception as error:  # the outermost edge: a fault of ours is said in words, its trace goes to the log
-        logging.getLogger("contentplatform").exception("unexpected error")
-        words = f"an unexpected fault of the platform ({type(error).__name__}). Nothing acknowledged is lost."
+    except Exception as error:  # the outermost edge: a fault of ours is said in words, its trace to the log
+        logging.getLogger("contentplatform").info("unexpected error", exc_info=error)
+        words = (
+            f"an unexpected fault of the platform ({type(error).__name__}). Nothing acknowledged is lost."
+            " The same command with --verbose tells more"
+        )
         output.error("Unexpected", words, EXIT_UNEXPECTED)
         output.talk(f"Error: {words}")
         code = EXIT_UNEXPECTED
