@@ -218,15 +218,19 @@ MP4 = Sniffed("video/mp4", MediaKind.VIDEO)
         ("audio/mpeg", sniff(bytes(range(256)), 256), "says audio/mpeg, is no known type"),
         ("image/png", sniff(b"", 0), "says image/png, is empty"),
         ("image/jpeg", PNG, None),
-        ("image/jpeg", MP4, None),
-        ("audio/mpeg", MP4, None),
+        ("image/jpeg", MP4, "says image/jpeg, is video/mp4"),
+        ("video/mp4", PNG, "says video/mp4, is image/png"),
+        ("video/mp4", Sniffed("audio/mpeg", MediaKind.AUDIO), "says video/mp4, is audio/mpeg"),
+        ("video/mp4", Sniffed("audio/mp4", MediaKind.AUDIO), None),
+        ("audio/ogg", Sniffed("video/ogg", MediaKind.VIDEO), None),
+        ("image/jpeg", Sniffed("application/pdf", MediaKind.DOCUMENT), "says image/jpeg, is application/pdf"),
         ("image/svg+xml", Sniffed("image/svg+xml", MediaKind.GENERIC), None),
         ("application/pdf", TEXT, None),
         ("text/plain", PNG, None),
         (None, TEXT, None),
     ],
 )
-def test_a_claim_that_no_medium_keeps_is_told_in_words(claim: str | None, found: Sniffed, reason: str | None) -> None:
+def test_a_claim_of_another_family_is_told_in_words(claim: str | None, found: Sniffed, reason: str | None) -> None:
     assert mismatch(claim, found) == reason
 
 

@@ -188,11 +188,13 @@ def claimed_type(key: str, client_claim: str | None) -> str | None:
 def mismatch(claim: str | None, sniffed: Sniffed) -> str | None:
     """Why a claim to be an image, a video or a sound is untrue, in words; None if there is nothing to object to.
 
-    Media of another family than claimed are processed as what they are; what is no medium at all is not processed.
+    A PNG that is called a JPEG is processed as the PNG that it is: only another family is a contradiction. Containers
+    that hold films and sounds alike may be called either.
     """
-    if claim is None or claim.partition("/")[0] not in _MEDIA_FAMILIES or claim in _NOT_RENDERED:
+    family = "" if claim is None else claim.partition("/")[0]
+    if family not in _MEDIA_FAMILIES or claim in _NOT_RENDERED or family == sniffed.kind.value:
         return None
-    if sniffed.kind in _MEDIA_KINDS:
+    if family in _FILM_OR_SOUND and sniffed.content_type in _CONTAINERS:
         return None
     return f"says {claim}, is {_in_words(sniffed)}"
 
@@ -205,7 +207,12 @@ def _in_words(sniffed: Sniffed) -> str:
 
 _NO_CLAIMS: Final = frozenset({OCTET_STREAM, "binary/octet-stream", "application/x-www-form-urlencoded", "*/*"})
 _MEDIA_FAMILIES: Final = frozenset({"image", "video", "audio"})
-_MEDIA_KINDS: Final = frozenset({_IMAGE, _VIDEO, _AUDIO})
+_FILM_OR_SOUND: Final = frozenset({"video", "audio"})
+_CONTAINERS: Final = frozenset(
+    f"{family}/{name}"
+    for family in ("audio", "video")
+    for name in ("mp4", "ogg", "3gpp", "quicktime", "webm", "x-matroska", "x-m4v", "x-ms-asf")
+)
 _NOT_RENDERED: Final = frozenset({"image/svg+xml"})
 """Images by name that are kept as documents: an SVG is a program to a browser, and nothing here runs it."""
 
