@@ -102,9 +102,9 @@ class BlobFolder:
 
     def files_of_shard(self, place: Place, shard: str) -> Iterator[os.DirEntry[str]]:
         """Every file whose hash should begin with the two digits ``shard``."""
-        for folder in _entries(self.folder(place) / shard):
+        for folder in entries_of(self.folder(place) / shard):
             if folder.is_dir(follow_symlinks=False):
-                yield from _entries(Path(folder.path))
+                yield from entries_of(Path(folder.path))
 
     def places(self) -> list[Place]:
         """The places that have a folder."""
@@ -113,7 +113,7 @@ class BlobFolder:
     def shards(self) -> Iterator[tuple[Place, str]]:
         """The outer folders of hashes that there are, as a place and the first two digits."""
         for place in self.places():
-            for entry in sorted(_entries(self.folder(place)), key=lambda entry: entry.name):
+            for entry in sorted(entries_of(self.folder(place)), key=lambda entry: entry.name):
                 if _SHARD.fullmatch(entry.name):
                     yield place, entry.name
 
@@ -125,7 +125,7 @@ class BlobFolder:
 
     def temporaries(self, place: Place) -> Iterator[os.DirEntry[str]]:
         """Every temporary file of the place."""
-        return _entries(self.folder(place) / TEMPORARY_FOLDER)
+        return entries_of(self.folder(place) / TEMPORARY_FOLDER)
 
     # -- bringing bytes in -------------------------------------------------------------------------------------
 
@@ -215,11 +215,11 @@ class BlobFolder:
         if folder in self._durable_folders:
             return
         if folder in self.tops():
-            with translated_os_errors(f"creating the folder {folder.name}"):
-                folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            with translated_os_errors(f"creating the folder {folder.parent}"):
+                folder.parent.mkdir(parents=True, exist_ok=True)
         else:
             self._make_durable_folder(folder.parent)
-            self._files.make_folder(folder)
+        self._files.make_folder(folder)
         self._files.sync_folder(folder.parent)
         self._durable_folders.add(folder)
 
@@ -262,7 +262,8 @@ def _fill(body: BinaryIO, view: memoryview) -> int:
     return filled
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+def entries_of(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """What lies in a folder; nothing where there is none."""
     with translated_os_errors(f"reading the folder {folder.name}"):
         try:
             entries = os.scandir(folder)

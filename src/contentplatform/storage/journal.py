@@ -27,7 +27,7 @@ from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.drivers.files import Files, remove_quietly, translated_os_errors
 from contentplatform.drivers.sqlite import Database, Row, Transaction
 from contentplatform.errors import ConfigurationInvalid, Conflict
-from contentplatform.storage.blobs import TEMPORARY_FOLDER, BlobFolder
+from contentplatform.storage.blobs import TEMPORARY_FOLDER, BlobFolder, entries_of
 from contentplatform.storage.versions import point_at_newest
 
 MANIFESTS_FOLDER: Final = "manifests"
@@ -140,8 +140,7 @@ class Journal:
 
     def temporaries(self) -> Iterator[os.DirEntry[str]]:
         """Temporary files, of writers alive or dead."""
-        with os.scandir(self._temporaries) as entries:
-            yield from entries
+        return entries_of(self._temporaries)
 
     def lag(self) -> int:
         """How many changes are committed but not yet written."""
