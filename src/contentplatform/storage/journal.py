@@ -130,8 +130,7 @@ class Journal:
 
     def segments(self) -> list[Segment]:
         """Every segment, the oldest name first."""
-        with translated_os_errors("reading the journal"):
-            paths = sorted(path for path in self.folder.iterdir() if path.name.endswith(_SUFFIX))
+        paths = sorted(Path(entry.path) for entry in entries_of(self.folder))
         return [segment for path in paths if (segment := Segment.parse(path)) is not None]
 
     def new_temporary(self) -> Path:
