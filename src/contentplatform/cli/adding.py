@@ -200,9 +200,13 @@ def _has_ended(session: Session, key: str, version_id: str) -> bool:
 
 
 def _report(session: Session, key: str, version_id: str, outcome: AddOutcome) -> None:
-    record = session.platform.library.record(key)
-    item = session.platform.describe(record)
-    outcome.items.append(item)
+    try:
+        record = session.platform.library.record(key)
+    except NotFound as error:
+        outcome.items.append(_without_record(key, "gone", error.public))
+        session.output.line(f"{shown(key)}  stored, but gone meanwhile: {shown(error.public)}")
+        return
+    outcome.items.append(session.platform.describe(record))
     if record.version_id != version_id:
         session.output.line(f"{shown(key)}  was replaced or removed meanwhile")
         return
@@ -222,10 +226,15 @@ def _what_it_is(record: Record) -> str:
 def _tell_what_waits(session: Session, stored: dict[str, str], outcome: AddOutcome) -> None:
     waiting = 0
     for key in stored:
-        record = session.platform.library.record(key)
-        outcome.items.append(session.platform.describe(record))
-        waiting += record.status not in _ENDED
-        session.output.line(f"{shown(key)}  stored  {record.status.value}")
+        status = "pending"
+        try:
+            record = session.platform.library.record(key)
+            outcome.items.append(session.platform.describe(record))
+            status = record.status.value
+        except NotFound:
+            outcome.items.append(_without_record(key, status, "it is stored, and waits to be taken in"))
+        waiting += status not in _ENDED
+        session.output.line(f"{shown(key)}  stored  {status}")
     if waiting:
         workers = session.home.workers()
         who = f"{workers} running worker(s)" if workers else "a worker; none runs: start `contentplatform worker`"
@@ -234,8 +243,13 @@ def _tell_what_waits(session: Session, stored: dict[str, str], outcome: AddOutco
 
 def _note_trouble(output: Output, outcome: AddOutcome, file: PlannedFile, reason: str) -> None:
     outcome.troubled += 1
-    outcome.items.append({"file_path": file.key, "processing_status": "not stored", "processing_error": reason})
+    outcome.items.append(_without_record(file.key, "not stored", reason))
     output.line(f"{shown(file.key)}  not stored: {shown(reason)}")
+
+
+def _without_record(key: str, status: str, reason: str) -> dict[str, Any]:
+    """What stands in the answer for a file of which the catalog knows nothing (yet, or any more)."""
+    return {"file_path": key, "processing_status": status, "processing_error": reason}
 
 
 def _files_of(argument: Path) -> Iterator[tuple[Path, str]]:

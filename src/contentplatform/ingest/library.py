@@ -121,6 +121,12 @@ class Library:
         """What happened to one version of a file. Raises NotFound."""
         return self._catalog.get_entry(file_id(key), version_id)
 
+    def is_gone(self, key: str, version_id: str) -> bool:
+        """Whether a version was deleted for good, or its file was moved away: nothing will be known of it any more."""
+        if self._catalog.redirect(file_id(key)) is not None:
+            return True
+        return all(version.version_id != version_id for version in versions_of(self._store, BucketRole.PRIMARY, key))
+
     def edit(self, key: str, edit: Edit) -> Record:
         """Change what people say of a file. What was set by a person is never overwritten by what a file brings.
 
