@@ -1,11 +1,12 @@
 """A worker process for the crash tests: runs until everything has ended, then leaves with 0.
 
-It prints ``step EXECUTION STATE`` at the beginning of each step. An argument behind the folder is a FIFO: each step
-waits until somebody writes to it.
+It prints ``step EXECUTION STATE`` at the beginning of each step. An argument behind the folder is a gate: a file whose
+lock each step waits for.
 """
 
 from __future__ import annotations
 
+import fcntl
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,7 +78,8 @@ def main(folder: Path, gate: Path | None) -> None:
         context.at_commit(effect)
         print("step", context.execution, context.state, flush=True)  # noqa: T201 - the parent listens
         if gate is not None:
-            gate.read_bytes()
+            with gate.open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH)
         if context.state == "Second" and context.attempt == 1:
             raise Unavailable("working", "the first attempt always fails")
         return {"key": data["key"]}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -141,19 +143,25 @@ def test_workers_killed_at_random_for_long_lose_and_repeat_nothing(folder: Path,
     kill_at_random(folder, seed, kills=20)
 
 
-def test_a_worker_that_was_stopped_and_revived_commits_nothing(folder: Path, tmp_path: Path) -> None:
+@contextmanager
+def shut(gate: Path) -> Iterator[Path]:
+    """A gate at which steps stand still."""
+    with gate.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield gate
+
+
+def test_a_worker_that_was_stopped_and_revived_commits_nothing(folder: Path) -> None:
     """SIGSTOP in the middle of a step, takeover by another, SIGCONT: the fenced worker's late result is refused."""
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
     names = enqueue(folder, 1)
-    stopped = start_worker(folder, gate=gate)
-    assert next(step_lines(stopped)) == "step e0 First\n"
-    stopped.send_signal(signal.SIGSTOP)
-    heir = start_worker(folder)
-    heir.communicate(timeout=SECONDS)
-    assert heir.returncode == 0
+    with shut(folder / "gate") as gate:
+        stopped = start_worker(folder, gate=gate)
+        assert next(step_lines(stopped)) == "step e0 First\n"
+        stopped.send_signal(signal.SIGSTOP)
+        heir = start_worker(folder)
+        heir.communicate(timeout=SECONDS)
+        assert heir.returncode == 0
     stopped.send_signal(signal.SIGCONT)
-    gate.write_bytes(b"go")
     stopped.communicate(timeout=SECONDS)
     assert stopped.returncode == 0
     assert_all_ended_once(folder, names)
@@ -163,16 +171,15 @@ def test_a_worker_that_was_stopped_and_revived_commits_nothing(folder: Path, tmp
     assert lost == [("First", "WorkerLost")]
 
 
-def test_a_killed_worker_is_missed_at_once(folder: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_is_missed_at_once(folder: Path) -> None:
     """Its bell has no reader any more: nobody waits for the lease to run out."""
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
     enqueue(folder, 1)
-    victim = start_worker(folder, gate=gate)
-    next(step_lines(victim))
-    database, engine, _ = opened(folder)
-    assert [worker.live for worker in engine.workers()] == [True]
-    victim.kill()
-    victim.wait(SECONDS)
-    assert [worker.live for worker in engine.workers()] == [False]
-    database.close()
+    with shut(folder / "gate") as gate:
+        victim = start_worker(folder, gate=gate)
+        next(step_lines(victim))
+        database, engine, _ = opened(folder)
+        assert [worker.live for worker in engine.workers()] == [True]
+        victim.kill()
+        victim.wait(SECONDS)
+        assert [worker.live for worker in engine.workers()] == [False]
+        database.close()
