@@ -218,6 +218,23 @@ def test_other_files_in_the_folder_are_not_segments(home: Home) -> None:
     assert len(home.store.journal.segments()) == 1
 
 
+def test_two_processes_merge_at_once(home: Home) -> None:
+    """The slower one finds some of its segments gone, or all of them; nothing they said is lost."""
+    for number in range(10):
+        home.put("k", b"%d" % number)
+        home.store.flush_journal()
+    before = home.everything()
+    seen = home.store.journal.segments()
+    home.store.journal._merge(seen[:5])
+    home.store.journal._merge(seen[3:8])
+    home.store.journal._merge(seen[:5])
+    assert len(home.store.journal.segments()) == 4
+    assert home.findings() == []
+    home.lose_database()
+    rebuild_from_journal(home.database, home.root, home.store.blobs)
+    assert home.everything() == before
+
+
 def test_two_processes_flush_at_once(home: Home) -> None:
     """Whoever strikes the changes off, every one is in the journal."""
     other = Database(home.root / "catalog.db", [SCHEMA], new_uuid="x")

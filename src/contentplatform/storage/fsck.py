@@ -16,7 +16,7 @@ import os
 import stat
 from collections.abc import Iterator
 from datetime import timedelta
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import Final
 
@@ -256,14 +256,17 @@ class StorageChecks:
         with self._database.snapshot() as connection:
             pending = {seq for (seq,) in connection.rows("SELECT commit_seq FROM object_journal")}
             expected = {seq for (seq,) in connection.rows("SELECT commit_seq FROM object_versions")} - pending
-        damaged = 0
-        for segment in self._store.journal.segments():
-            for line in segment.lines():
+        while True:
+            missing, damaged = set(expected), 0
+            segments = self._store.journal.segments()
+            for line in chain.from_iterable(segment.lines() for segment in segments):
                 if line is None:
                     damaged += 1
                 else:
-                    expected.discard(line.row["commit_seq"])
-        return damaged, len(expected)
+                    missing.discard(line.row["commit_seq"])
+            if all(segment.path.exists() for segment in segments):
+                return damaged, len(missing)
+            # Some were merged while we read, and what they said is in a segment that we have not seen.
 
 
 def _key_problems(bucket: BucketRole, key: str, rows: list[Row]) -> Iterator[Finding]:

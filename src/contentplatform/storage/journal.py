@@ -98,10 +98,15 @@ class Segment:
         return cls(path, int(parts[1]))
 
     def lines(self) -> Iterator[Line | None]:
-        """Its lines in order, None for a damaged one."""
-        with translated_os_errors(f"reading {self.path.name}"), self.path.open("rb") as file:
-            for text in file:
-                yield Line.parse(text)
+        """Its lines in order, None for a damaged one; none at all if it has just been merged into another."""
+        with translated_os_errors(f"reading {self.path.name}"):
+            try:
+                file = self.path.open("rb")
+            except FileNotFoundError:
+                return
+            with file:
+                for text in file:
+                    yield Line.parse(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +254,8 @@ class Journal:
                 if line is None:
                     return
                 _keep_latest(latest, line)
+        if not latest:
+            return  # another process has merged them all
         merged = self._write_segment(sorted(latest.values(), key=lambda line: line.change_seq))
         crashpoint("storage.journal.merged")
         for segment in segments:
