@@ -9,7 +9,7 @@ import pytest
 
 from contentplatform.errors import Conflict, ErrorCode, InvalidRequest, NotFound
 from contentplatform.ingest.library import TAG_LIMIT, Edit
-from contentplatform.media import ProcessingStatus
+from contentplatform.media import MediaKind, ProcessingStatus
 from contentplatform.processing.presets import recipe
 from contentplatform.storage.port import BucketRole
 from contentplatform.workflow.port import ExecutionStatus
@@ -334,6 +334,12 @@ def test_what_an_older_recipe_made_is_outdated_until_it_was_made_anew(platform: 
     platform.settle()
     assert list(platform.library.outdated()) == []
     assert platform.library.entry("a.jpg", version_id).recipe == recipe(entry.kind)
+
+
+def test_what_has_no_processor_is_not_outdated_for_ever(platform: MemoryPlatform) -> None:
+    added(platform, "paper.pdf", b"%PDF-1.7\n%%EOF\n")
+    assert platform.library.record("paper.pdf").kind is MediaKind.DOCUMENT
+    assert list(platform.library.outdated()) == []
 
 
 def test_a_rendition_that_does_not_exist_is_refused_with_those_that_do(platform: MemoryPlatform) -> None:

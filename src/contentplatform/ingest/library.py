@@ -19,7 +19,7 @@ from contentplatform.clock import Clock
 from contentplatform.errors import Conflict, ErrorCode, InvalidRequest, NotFound
 from contentplatform.ingest.service import CLAIM_METADATA, IngestService
 from contentplatform.media import MediaKind, ProcessingStatus, check_key, file_id, rendition_key
-from contentplatform.processing.presets import RENDITION_FOLDERS, recipe
+from contentplatform.processing.presets import RENDITION_FOLDERS
 from contentplatform.storage.port import BucketRole, ObjectReader, ObjectStore, ObjectVersion, PutOptions, versions_of
 from contentplatform.together import Together, repeated
 from contentplatform.workflow.port import Execution, ExecutionStatus, Lane, WorkflowEngine
@@ -304,7 +304,7 @@ class Library:
 
     def outdated(self) -> Iterator[str]:
         """Keys of files whose renditions were made by an older recipe."""
-        recipes = {kind: recipe(kind) for kind in MediaKind}
+        recipes = {kind: self._ingest.recipe_of(kind) for kind in MediaKind}
         yield from self._current_keys_with(ProcessingStatus.COMPLETED, recipes)
 
     def failed(self) -> Iterator[str]:

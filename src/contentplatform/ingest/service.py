@@ -88,6 +88,10 @@ class IngestService:
 
         return repeated(lambda: self._together(work), f"processing version {version_id} again")
 
+    def recipe_of(self, kind: MediaKind) -> str:
+        """The recipe of files of ``kind`` in this home; those without a processor of their own go the generic way."""
+        return recipe(kind if kind in self._processed_kinds else MediaKind.GENERIC)
+
     def reconcile(self) -> Reconciled:
         """Find what no event told.
 
