@@ -95,12 +95,12 @@ class Witness:
         os.mkfifo(self.scratch / "alive")
         self._pool = ThreadPoolExecutor(1)
         self.outcome: Future[Any] = self._pool.submit(bench.run, "wait for ever", self.scratch)
-        self._pipe: IO[str] = (self.scratch / "alive").open(encoding="ascii")
+        self._pipe = opened_pipe(self.scratch / "alive")
         self.pid, self.zygote_pid = (int(number) for number in self._pipe.readline().split())
 
     def wait_for_death(self) -> None:
         """Returns when the job's end of the pipe was closed, which only its death does."""
-        assert ended_within(self._pipe.fileno(), GENEROUS_SECONDS)
+        assert speaks_or_ends(self._pipe.fileno(), GENEROUS_SECONDS)
         assert self._pipe.read() == ""
         self._pipe.close()
         self._pool.shutdown()
@@ -109,7 +109,15 @@ class Witness:
         return self.outcome.exception(GENEROUS_SECONDS)
 
 
-def ended_within(descriptor: int, seconds: float) -> bool:
+def opened_pipe(path: Path) -> IO[str]:
+    """The reading end, once somebody has written; a job that never gets so far fails the test instead of hanging it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    assert speaks_or_ends(descriptor, GENEROUS_SECONDS)
+    return os.fdopen(descriptor, encoding="ascii")
+
+
+def speaks_or_ends(descriptor: int, seconds: float) -> bool:
+    """Whether something can be read, or the other end has gone."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
@@ -324,7 +332,7 @@ def test_a_zygote_that_died_between_jobs_is_replaced_unnoticed(bench: Bench) -> 
     witness = Witness(bench)
     handle = os.pidfd_open(witness.zygote_pid)
     os.kill(witness.zygote_pid, signal.SIGKILL)
-    assert ended_within(handle, GENEROUS_SECONDS)
+    assert speaks_or_ends(handle, GENEROUS_SECONDS)
     os.close(handle)
     witness.wait_for_death()
     witness.error()
@@ -385,14 +393,14 @@ def test_nothing_survives_a_killed_owner(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"")
     os.mkfifo(tmp_path / "alive")
     owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path), str(Path(__file__).parent)])
-    with (tmp_path / "alive").open(encoding="ascii") as alive:
+    with opened_pipe(tmp_path / "alive") as alive:
         _, zygote_pid = (int(number) for number in alive.readline().split())
         zygote = os.pidfd_open(zygote_pid)
         owner.kill()
         owner.wait()
-        assert ended_within(alive.fileno(), GENEROUS_SECONDS)
+        assert speaks_or_ends(alive.fileno(), GENEROUS_SECONDS)
         assert alive.read() == ""
-    assert ended_within(zygote, GENEROUS_SECONDS)
+    assert speaks_or_ends(zygote, GENEROUS_SECONDS)
     os.close(zygote)
 
 
