@@ -22,13 +22,13 @@ from dbos import DBOS  # type: ignore[import-not-found, unused-ignore]  # only i
 STEPS = 5
 
 
-@DBOS.step()  # type: ignore[untyped-decorator, unused-ignore]
+@DBOS.step()  # type: ignore[untyped-decorator, unused-ignore]  # its types are there only where it is installed
 def step(number: int) -> dict[str, int]:
     """What our own steps do: nothing."""
     return {"n": number}
 
 
-@DBOS.workflow()  # type: ignore[untyped-decorator, unused-ignore]
+@DBOS.workflow()  # type: ignore[untyped-decorator, unused-ignore]  # its types are there only where it is installed
 def five(key: str) -> dict[str, Any]:
     """Five steps, each remembered."""
     return {"key": key, **{f"s{number}": step(number) for number in range(STEPS)}}

@@ -36,7 +36,7 @@ RIGHT_TO_LEFT = "evil\u202egpj.exe"
 def write(root: Path, name: str | bytes, data: bytes) -> None:
     """Make a file under any name the file system takes."""
     path = os.path.join(os.fsencode(root), os.fsencode(name))  # noqa: PTH118 - Path takes no bytes
-    Path(os.fsdecode(os.path.dirname(path))).mkdir(parents=True, exist_ok=True)  # noqa: PTH120
+    Path(os.fsdecode(os.path.dirname(path))).mkdir(parents=True, exist_ok=True)  # noqa: PTH120 - same
     Path(os.fsdecode(path)).write_bytes(data)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Folder:
     def plant(self, *statements: str) -> None:
         """Damage the tables behind the engine's back."""
         for statement in statements:
-            self.database.write(lambda unit, statement=statement: unit.run(statement))  # type: ignore[misc]
+            self.database.write(methodcaller("run", statement))
 
 
 def answer(_data: Mapping[str, Any], _context: TaskContext) -> Mapping[str, Any]:

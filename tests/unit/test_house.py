@@ -204,6 +204,21 @@ def test_no_test_sleeps_or_patches_what_is_ours() -> None:
     assert [path for path in tests if forbidden.search(path.read_text("utf-8"))] == []
 
 
+_WAIVER: Final = re.compile(r"# (?:noqa: ([A-Z0-9, ]*\d)( - \S)?|type: ignore\[([^]]+)\](  # \S)?)")
+
+
+def test_every_sort_of_waiver_in_a_file_says_why_at_least_once() -> None:
+    unexplained = []
+    for folder in ("src", "tests", "benchmarks"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            text = path.read_text("utf-8")
+            found = {(noqa or ignored, bool(why or because)) for noqa, why, ignored, because in _WAIVER.findall(text)}
+            unexplained += [
+                (path.name, code) for code, explained in found if not explained and (code, True) not in found
+            ]
+    assert unexplained == []
+
+
 # -- tests ---------------------------------------------------------------------------------------------------------
 
 PLANTED_TESTS: Final = """

@@ -17,6 +17,7 @@ import threading
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from contentplatform import log
@@ -312,7 +313,7 @@ class LocalExecutor:
         with self._lock:
             leases = list(self._unsettled)
         for lease in leases:
-            self._database.write(lambda unit, lease=lease: self._ledger.hand_back(unit, lease))  # type: ignore[misc]
+            self._database.write(partial(self._ledger.hand_back, lease=lease))
             with self._lock:
                 self._unsettled.remove(lease)
 
@@ -330,7 +331,7 @@ class LocalExecutor:
         with self._database.read() as view:
             lost = self._ledger.lost_workers(view, self._is_dead)
         for name in lost:
-            taken = self._database.write(lambda unit, name=name: self._recover_one(unit, name))  # type: ignore[misc]
+            taken = self._database.write(partial(self._recover_one, name=name))
             if taken:
                 log.event(_LOGGER, logging.WARNING, "took over from a lost worker", worker=name, count=taken)
 
