@@ -82,10 +82,10 @@ class ProcessingSettings:
     max_image_pixels: int = _setting(300_000_000, "Pixels of one frame", minimum=1)
     max_image_frames: int = _setting(1_000, "Frames of an animation that is kept animated", minimum=1)
     max_animation_pixels: int = _setting(500_000_000, "Pixels of all frames together, to be kept animated", minimum=1)
-    job_memory_bytes: int = _setting(1 * _GIB, "Resident memory of one job", minimum=64 * _MIB)
-    job_cpu_seconds: int = _setting(120, "Processor time of one job", minimum=1)
-    job_wall_seconds: float = _setting(120.0, "Wall-clock time of one job", minimum=0.1)
-    job_file_bytes: int = _setting(1 * _GIB, "Size of one file that a job may write", minimum=_MIB)
+    job_memory_bytes: int = _setting(2 * _GIB, "Resident memory of one job", minimum=64 * _MIB)
+    job_cpu_seconds: int = _setting(300, "Processor time of one job", minimum=1)
+    job_wall_seconds: float = _setting(300.0, "Wall-clock time of one job", minimum=0.1)
+    job_file_bytes: int = _setting(4 * _GIB, "Size of one file that a job may write", minimum=_MIB)
 
 
 @dataclass(frozen=True, slots=True)
