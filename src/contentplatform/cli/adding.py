@@ -177,13 +177,20 @@ def _sift(session: Session, waiting: dict[str, str]) -> int:
 
 def _tell_why(session: Session, waiting: dict[str, str]) -> None:
     key, version_id = next(iter(waiting.items()))
-    platform = session.platform
     try:
-        execution = platform.engine.get(platform.library.entry(key, version_id).execution)
-        why = execution.pending_reason or f"{execution.state} is at work"
+        why = _reason(session, session.platform.library.entry(key, version_id).execution)
     except NotFound:
         why = "it is stored, and waits to be taken in; what fails is tried again"
     session.output.talk(f"{len(waiting)} not processed yet. {shown(key)}: {shown(why)}")
+
+
+def _reason(session: Session, name: str) -> str:
+    engine = session.platform.engine
+    execution = engine.get(name)
+    if execution.pending_reason is not None:
+        return execution.pending_reason
+    failures = [event.cause for event in engine.history(name) if event.cause]
+    return f"{execution.state} is at work" + (f" again, after: {failures[-1]}" if failures else "")
 
 
 def _bar(output: Output, label: str, length: int) -> ProgressBar[int]:

@@ -383,7 +383,10 @@ def _write_beside(reader: ObjectReader, path: Path) -> None:
 
 
 def _copy(reader: ObjectReader, target: BinaryIO) -> None:
-    target.writelines(reader.chunks())
+    for chunk in reader.chunks():
+        rest = memoryview(chunk)
+        while rest:  # an unbuffered stdout (PYTHONUNBUFFERED) may take a part only, and say so by nothing but the count
+            rest = rest[target.write(rest) :]
     target.flush()
 
 
