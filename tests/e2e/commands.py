@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +68,21 @@ class Commands:
         assert "Traceback" not in ran.stderr, ran.stderr
         assert code is None or ran.code == code, (ran.code, ran.stdout[-2000:], ran.stderr)
         return ran
+
+    @contextmanager
+    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A worker at work; SIGTERM must end it cleanly."""
+        with self.start("worker", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            assert process.stderr is not None
+            said = b""
+            while b"Working on" not in said:
+                said += (line := process.stderr.readline())
+                assert line, said
+            yield process
+            process.send_signal(signal.SIGTERM)
+            said += process.stderr.read()
+            assert process.wait(TIMEOUT_SECONDS) == 0, said
+        assert b"Traceback" not in said
 
     def json(self, *arguments: object, code: int | None = 0) -> Any:
         """Run a command with --json; its standard output is exactly one document."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -242,18 +241,11 @@ def test_without_waiting_it_tells_what_waits_for_whom_and_a_worker_does_it(tmp_p
     (waiting,) = home.json("executions", "list", "--status", "pending")["items"]
     assert waiting["pending_reason"] == "waits for a worker: none is running"
 
-    with home.start("worker", stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as worker:
-        assert worker.stderr is not None
-        while b"Working on" not in (line := worker.stderr.readline()):
-            assert line, "the worker ended"
+    with home.worker():
         added = home.run("add", sources / "album" / "tall.png")
         assert "tall.png  completed" in added.out
         said = home.run("add", "--no-wait", sources / "notes.txt")
         assert "1 running worker" in said.stderr or "completed" in said.out
-        worker.send_signal(signal.SIGTERM)
-        rest = worker.stderr.read()
-        assert worker.wait(30) == 0
-    assert b"Traceback" not in rest
     assert home.json("show", "wide.jpg")["processing_status"] == "completed"
     assert list((tmp_path / "data" / "scratch").glob("*")) == []
 

@@ -11,7 +11,6 @@ import json
 import os
 import random
 import select
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -47,6 +46,8 @@ class Siege:
     random: random.Random
     lives: int = 0
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    process_ids: set[int] = field(default_factory=set)
+    """Of everybody who ever lived."""
 
     @property
     def data(self) -> Path:
@@ -69,6 +70,7 @@ class Siege:
             argv = Commands(self.data).argv("worker")
         with (self.folder / f"{who}.err").open("ab") as errors:
             self.processes[who] = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
+        self.process_ids.add(self.processes[who].pid)
 
     def kill_one(self) -> None:
         """Let them live for a moment, then kill one of them and start it again. A client that is done starts anew."""
@@ -117,17 +119,15 @@ def lay_siege(siege: Siege, kills: int) -> None:
 
 def settle(siege: Siege) -> None:
     """Restart once and let a worker bring everything to its end; it ends when nothing is left to do."""
-    siege.start("worker one")
-    home = open_local(load(data_folder=siege.data))
-    try:
-        home.take_in_all()
-        unfinished = [execution.name for execution in executions(home) if not execution.status.ended]
-        assert home.engine.wait(unfinished, SETTLE_SECONDS), "not everything ended"
-    finally:
-        home.close()
-    worker = siege.processes.pop("worker one")
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(60) == 0
+    with Commands(siege.data).worker() as worker:
+        siege.process_ids.add(worker.pid)
+        home = open_local(load(data_folder=siege.data))
+        try:
+            home.take_in_all()
+            unfinished = [execution.name for execution in executions(home) if not execution.status.ended]
+            assert home.engine.wait(unfinished, SETTLE_SECONDS), "not everything ended"
+        finally:
+            home.close()
 
 
 def executions(home: LocalHome) -> Iterator[Execution]:
@@ -187,31 +187,29 @@ def check_manifests(home: LocalHome) -> None:
     assert {key.rpartition("/")[2].removesuffix(".json") for key in manifests} == records
 
 
-def check_nothing_left_over(data: Path) -> None:
+def check_nothing_left_over(siege: Siege) -> None:
     """No child lives on, and no job left its scratch folder."""
-    assert list((data / "scratch").glob("*")) == []
-    assert processes_using(data) == []
+    assert list((siege.data / "scratch").glob("*")) == []
+    assert list(leftover_processes(siege)) == []
 
 
-def processes_using(data: Path) -> list[str]:
-    """Command lines of processes that work in this data folder."""
-    found = []
+def leftover_processes(siege: Siege) -> Iterator[list[str]]:
+    """Command lines of processes that work in the data folder, or whose parent was one of ours."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            links = [str(link.readlink()) for link in (folder / "fd").iterdir()]
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            if folder.name != str(os.getpid()) and (
-                str(data) in command or any(link.startswith(str(data)) for link in links)
-            ):
-                found.append(command)
-    return found
+            command = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            is_child = "contentplatform.drivers.zygote" in command and siege.process_ids & {
+                int(argument) for argument in command if argument.isdigit()
+            }
+            if is_child or str(siege.data) in command:
+                yield command
 
 
 def survive(siege: Siege, kills: int) -> None:
     """The whole test."""
     lay_siege(siege, kills)
     settle(siege)
-    check_nothing_left_over(siege.data)
+    check_nothing_left_over(siege)
     journal = siege.acknowledged()
     assert len(journal) >= kills // 2, "hardly anything was acknowledged: the test tests nothing"
     home = open_local(load(data_folder=siege.data))
