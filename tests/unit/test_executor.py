@@ -533,6 +533,22 @@ def test_what_kills_worker_after_worker_is_failed(bench: Bench) -> None:
     assert bench.status() is ExecutionStatus.FAILED
 
 
+def test_a_worker_takes_over_what_was_left_behind_when_it_starts(bench: Bench) -> None:
+    """Before the first poll is due: whoever starts after a crash need not wait for it."""
+    hung = Blocked()
+    bench.start()
+    thread = in_thread(bench.worker(work=hung).run_until_idle)
+    assert hung.began.wait(SECONDS)
+    bench.clock.advance(16)
+    heir = bench.worker()
+    heir.start()
+    heir.stop()
+    assert bench.engine.workers() == ()
+    assert [event.error for event in bench.engine.history("one") if event.error] == ["WorkerLost"]
+    hung.go_on.set()
+    thread.join(SECONDS)
+
+
 def test_losses_are_counted_a_state(bench: Bench) -> None:
     """A state that was got through clears the suspicion."""
     bench.start()

@@ -109,6 +109,7 @@ class LocalExecutor:
     def start(self) -> None:
         """Sign on and begin to work in the background. Call ``stop`` at the end."""
         self._sign_on()
+        self._tick_safely()  # what others left behind is taken over before anything else
         self._watching = threading.Thread(target=self._watch, name="workflow-watch", daemon=True)
         self._watching.start()
         with self._lock:
