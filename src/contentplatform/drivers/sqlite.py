@@ -19,7 +19,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -344,7 +344,8 @@ class Database:
             return
         crashpoint("sqlite.before_checkpoint")
         try:
-            with translated("checkpointing the catalog database"):
+            with translated("checkpointing the catalog database"), suppress(apsw.BusyError):
+                # Busy: another process checkpoints at this moment, which is as good.
                 self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             crashpoint("sqlite.checkpointed")
         except NoSpace as error:
