@@ -45,7 +45,7 @@ _STARTED: list[subprocess.Popen[str]] = []
 def start_worker(folder: Path, *, crash: str = "", gate: Path | None = None) -> subprocess.Popen[str]:
     arguments = [sys.executable, str(WORKER), str(folder), *([str(gate)] if gate else [])]
     environment = {**os.environ, VARIABLE: crash}
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment, text=True)
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, text=True)
     _STARTED.append(process)
     return process
 
@@ -127,8 +127,8 @@ def kill_at_random(folder: Path, seed: int, kills: int) -> None:
         workers.remove(victim)
         workers.append(start_worker(folder))
     for worker in workers:
-        worker.communicate(timeout=SECONDS)
-        assert worker.returncode == 0
+        said, _ = worker.communicate(timeout=SECONDS)
+        assert worker.returncode == 0, said
     assert_all_ended_once(folder, names)
 
 
