@@ -1,4 +1,4 @@
-"""Many processes share one database file: one checkpoint at a time is enough, and nobody fails over another's."""
+"""Many processes share one database file: nobody fails over another, and who failed does not linger."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from contentplatform.drivers.sqlite import Database, Schema
+from e2e.commands import Commands
 
 SCHEMA = Schema(room="storage", migrations=("CREATE TABLE things (name BLOB NOT NULL) STRICT;",))
 # SQLite's lock of whoever checkpoints: WAL_CKPT_LOCK, the second of eight bytes from 120 on in the -shm file.
@@ -44,3 +47,23 @@ def wait_for_the_idle_checkpoint(database: Database) -> None:
             return
         pause.wait(0.01)
     raise AssertionError("no checkpoint was tried")
+
+
+@pytest.mark.parametrize("count", [3, 12])
+@pytest.mark.parametrize("command", ["worker", "add"])
+def test_who_waits_on_a_database_that_failed_ends_in_words_instead_of_living_on(
+    tmp_path: Path, command: str, count: int
+) -> None:
+    """Nothing can be written until the file was opened anew; a process that stays would only look alive."""
+    (tmp_path / "words.txt").write_text("words")
+    child = Path(__file__).with_name("commit_fails_child.py")
+    argv = [sys.executable, str(child), str(count), "--data", str(tmp_path / "data"), command]
+    if command == "add":
+        argv.append(str(tmp_path / "words.txt"))
+    ended = subprocess.run(argv, capture_output=True, timeout=60, check=False)
+    assert ended.returncode in {1, 10}
+    assert b"commit failed" in ended.stderr or b"disk I/O error" in ended.stderr + ended.stdout
+    assert b"Traceback" not in ended.stderr
+    home = Commands(tmp_path / "data")
+    home.run("add", tmp_path / "words.txt")
+    assert home.json("fsck", "--deep")["clean"]

@@ -19,13 +19,17 @@ from contentplatform.errors import PlatformError
 from contentplatform.findings import CheckRun, Severity, run_checks
 
 EXIT_COULD_NOT_CHECK = 2
+_LOOK_SECONDS = 1.0
 _COLOURS = {"passed": "green", "warning": "yellow", "failed": "red", "not built": "bright_black"}
 
 
 @click.command()
 @pass_session
 def worker(session: Session) -> int:
-    """Take files in and process them until stopped (Ctrl-C or SIGTERM)."""
+    """Take files in and process them until stopped (Ctrl-C or SIGTERM).
+
+    It ends by itself, with an error, if the database failed under it: whoever starts it again opens it anew.
+    """
     from contentplatform.worker import Worker  # noqa: PLC0415 - `--help` must not load a database driver
 
     stopping = threading.Event()
@@ -39,8 +43,8 @@ def worker(session: Session) -> int:
         session.output.talk(line)
     with Worker(session.home):
         session.output.talk(f"Working on {session.platform.settings.data_folder}. Ctrl-C ends it.")
-        while not session.platform.clock.wait(stopping, 3600):
-            pass
+        while not session.platform.clock.wait(stopping, _LOOK_SECONDS):
+            session.home.database.check_usable()  # else it would live on without doing anything
         session.output.talk("Stopping: what is at work is finished or handed back.")
     session.home.finish()
     return EXIT_OK

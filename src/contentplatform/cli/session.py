@@ -65,7 +65,12 @@ class Hands:
             self._own.start()
 
     def pause(self) -> None:
-        """Let the others get on for a moment."""
+        """Let the others get on for a moment.
+
+        Raises:
+            Unavailable: nothing more can be written by this process, so that waiting for its own work is in vain.
+        """
+        self._home.database.check_usable()
         self.see_to_it()
         self._home.platform.clock.wait(threading.Event(), _PAUSE_SECONDS)
 

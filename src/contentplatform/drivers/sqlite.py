@@ -242,6 +242,11 @@ class Database:
         result: T = job.done.result()
         return result
 
+    def check_usable(self) -> None:
+        """Raise Unavailable if nothing can be written until the file was closed and opened again."""
+        if self._broken is not None:
+            raise self._broken
+
     def _write_loop(self) -> None:
         try:
             self._serve()
