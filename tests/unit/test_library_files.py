@@ -233,6 +233,22 @@ def test_a_file_that_is_being_processed_can_be_moved_and_is_processed_where_it_i
         platform.library.record("a.jpg")
 
 
+def test_an_old_version_that_is_being_processed_during_a_move_is_not_left_half_done(platform: MemoryPlatform) -> None:
+    platform.add("a.jpg", ONE)
+    platform.take_in()
+
+    def replace_and_move() -> None:
+        platform.add("a.jpg", TWO)
+        platform.take_in()
+        platform.library.move("a.jpg", "b.jpg")
+
+    platform.processor.meanwhile = replace_and_move
+    platform.work()
+    platform.settle()
+    statuses = [platform.library.entry("b.jpg", v.version_id).status for v in platform.library.versions("b.jpg")]
+    assert statuses == [ProcessingStatus.COMPLETED, ProcessingStatus.SUPERSEDED]
+
+
 def test_moving_is_refused_for_what_is_not_there_and_onto_itself(platform: MemoryPlatform) -> None:
     added(platform, "a.jpg")
     with pytest.raises(InvalidRequest, match="same key"):

@@ -279,8 +279,11 @@ class Library:
         return done
 
     def _carry(self, entry: LedgerEntry, target: str, version_id: str) -> LedgerEntry:
-        """The ledger entry of a version under its new key, with its renditions."""
-        carried = replace(entry, file_id=file_id(target), version_id=version_id, execution="", renditions=())
+        """The ledger entry of a version under its new key, with its renditions; what was not done begins anew."""
+        status = ProcessingStatus.PENDING if entry.status is ProcessingStatus.PROCESSING else entry.status
+        carried = replace(
+            entry, file_id=file_id(target), version_id=version_id, status=status, execution="", renditions=()
+        )
         renditions = []
         for rendition in entry.renditions:
             extension = rendition.stored_key.rpartition(".")[2]

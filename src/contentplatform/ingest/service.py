@@ -281,6 +281,8 @@ class IngestService:
                 if entry.execution:
                     self._cancel(entry.execution, "a newer version replaced this one before its turn")
                 self._mark_superseded(entry)
+            elif entry.status is ProcessingStatus.PROCESSING and not self.is_live(entry.execution):
+                self._mark_superseded(entry)  # who worked on it is gone, and nobody needs it any more
 
     def _mark_superseded(self, entry: LedgerEntry) -> None:
         self._catalog.put_entry(
