@@ -26,6 +26,7 @@ from contentplatform.processing.port import MediaProcessor, Rendered, RenderedFi
 from contentplatform.processing.presets import RENDITION_FOLDERS, recipe
 from contentplatform.storage.port import BucketRole, HasLocalFiles, ObjectStore, ObjectVersion, PutOptions
 from contentplatform.together import Together, repeated
+from contentplatform.workflow.definition import failure_of
 from contentplatform.workflow.publication import Publication
 
 Step = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -37,12 +38,6 @@ _NOT_BUILT: Final = (
     "content-audio-processor",
     "content-document-processor",
 )
-_CODES_OF_CLASSES: Final = {
-    "NoSpace": ErrorCode.NO_SPACE,
-    "JobInterrupted": ErrorCode.CRASH,
-    "States.Timeout": ErrorCode.TIMEOUT,
-}
-"""What it is called in the catalog when an error that is worth retrying outlived all its retries."""
 _INLINE_METADATA_LIMIT_BYTES: Final = 48_000
 """Facts longer than this go into an object beside the record: Step Functions carries at most 256 KB between states."""
 
@@ -124,21 +119,21 @@ class Steps:
 
     def record_failure(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Write down that this version failed, and why, for a person."""
-        code, reason = failure_of(data)
+        failure = failure_of(data)
 
         def failed(entry: LedgerEntry) -> LedgerEntry:
             return replace(
                 entry,
                 status=ProcessingStatus.FAILED,
-                error=reason,
-                error_code=code,
+                error=failure.words,
+                error_code=failure.code,
                 attempts=max(entry.attempts, 1),
                 processed_at=self._clock.now(),
             )
 
         with suppress(NotFound):  # the file was moved or its version deleted meanwhile: nobody is left to be told
             self._commit(data, failed)
-        return {"Error": code.value, "Cause": reason}
+        return failure.as_result()
 
     def invalidate(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Purge what the edge may have cached. There is no edge in this home yet, so there is nothing to purge."""
@@ -298,33 +293,6 @@ class Steps:
             for chunk in reader.chunks():
                 target.write(chunk)
         yield path
-
-
-def failure_of(data: Mapping[str, Any]) -> tuple[ErrorCode, str]:
-    """Code and sentence of what went wrong, from the data of a failed execution.
-
-    ``refusal`` was decided at ingest; ``error`` is what Catch put there: ``Error`` names the code or the class of the
-    error, ``Cause`` is its sentence (on aws inside Lambda's own envelope).
-    """
-    refusal = data.get("refusal")
-    if refusal:
-        return ErrorCode(refusal["error_code"]), str(refusal["error"])
-    error = data.get("error") or {}
-    name = str(error.get("Error", ""))
-    sentence = _sentence(str(error.get("Cause", ""))) or "processing failed; the log tells why"
-    try:
-        return ErrorCode(name), sentence
-    except ValueError:
-        return _CODES_OF_CLASSES.get(name, ErrorCode.INTERNAL), sentence
-
-
-def _sentence(cause: str) -> str:
-    """The words in a Cause; Lambda wraps them as ``{"errorMessage": …, "errorType": …}``."""
-    try:
-        envelope = json.loads(cause)
-    except ValueError:
-        return cause
-    return str(envelope["errorMessage"]) if isinstance(envelope, dict) and "errorMessage" in envelope else cause
 
 
 def _result(
