@@ -30,7 +30,7 @@ from contentplatform.storage.port import (
     walk,
 )
 from contentplatform.together import Together, repeated
-from contentplatform.workflow.port import ExecutionStatus, Lane, WorkflowEngine, execution_name
+from contentplatform.workflow.port import ExecutionStatus, Lane, WorkflowEngine, execution_name, next_name
 from contentplatform.workflow.publication import Publication
 
 CLAIM_METADATA: Final = "claimed-type"
@@ -221,7 +221,7 @@ class IngestService:
         note = None
         if refusal is None and kind is not MediaKind.GENERIC and route is MediaKind.GENERIC:
             note = f"kept as it is: this version of the platform makes no renditions of {kind.value} files yet"
-        name = self._free_name(entry, recipe(route))
+        name = next_name(self._engine, execution_name(entry.file_id, entry.version_id, recipe(route)))
         entry = self._catalog.put_entry(
             replace(
                 entry,
@@ -248,17 +248,6 @@ class IngestService:
             data["refusal"] = refusal
         self._engine.start(name, file_id=entry.file_id, version_id=entry.version_id, data=data, lane=lane)
         return entry
-
-    def _free_name(self, entry: LedgerEntry, wanted_recipe: str) -> str:
-        """The name of the next execution of this version: the plain one, then ``-r1``, ``-r2`` and so on."""
-        retry = 0
-        while True:
-            name = execution_name(entry.file_id, entry.version_id, wanted_recipe, retry)
-            try:
-                self._engine.get(name)
-            except NotFound:
-                return name
-            retry += 1
 
     # -- other versions --------------------------------------------------------------------------------------
 

@@ -191,15 +191,15 @@ def base_name(name: str) -> str:
 
 
 def next_name(engine: WorkflowEngine, name: str) -> str:
-    """The name of the next retry after every execution of the same version and recipe that exists."""
-    retry = 1
+    """The first free name for the version and recipe of ``name``: the plain one, then ``-r1``, ``-r2`` and so on."""
+    candidate, retry = base_name(name), 0
     while True:
-        candidate = f"{base_name(name)}-r{retry}"
         try:
             engine.get(candidate)
         except NotFound:
             return candidate
         retry += 1
+        candidate = f"{base_name(name)}-r{retry}"
 
 
 STATE_MACHINE_NAME: Final = "content-processing-workflow"
