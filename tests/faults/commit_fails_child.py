@@ -42,11 +42,11 @@ class DyingDatabase(sqlite.Database):
     def _commit(self) -> None:
         writer: Any = self._writer
         if not isinstance(writer, DyingConnection):
-            self._writer = DyingConnection(writer, self.count)  # type: ignore[assignment]
+            self._writer = DyingConnection(writer, self.count)  # type: ignore[assignment]  # it quacks alike
         super()._commit()
 
 
 if __name__ == "__main__":
     DyingDatabase.count = int(sys.argv[1])
-    sqlite.Database = DyingDatabase  # type: ignore[misc]
+    sqlite.Database = DyingDatabase  # type: ignore[misc]  # this process has no other
     main(sys.argv[2:])

@@ -15,6 +15,7 @@ from contentplatform.config import (
     environment_name,
     load,
 )
+from contentplatform.drivers.confinement import JobLimits
 from contentplatform.errors import ConfigurationInvalid
 from contentplatform.storage.lifecycle import bucket_name
 from contentplatform.storage.port import BucketRole
@@ -160,6 +161,12 @@ def test_every_setting_says_what_it_is_for_and_every_number_has_a_lower_bound(ta
         if isinstance(setting.default, int | float):
             assert setting.metadata["minimum"] is not None, setting.name
             assert setting.default >= setting.metadata["minimum"], setting.name
+
+
+def test_the_limits_of_a_job_are_by_default_those_of_the_sandbox_itself(tmp_path: Path) -> None:
+    given, own = load(data_folder=tmp_path, environment={}).processing, JobLimits()
+    assert (given.job_wall_seconds, given.job_cpu_seconds) == (own.wall_seconds, own.cpu_seconds)
+    assert (given.job_memory_bytes, given.job_file_bytes) == (own.resident_bytes, own.file_bytes)
 
 
 def test_a_bucket_s_name_is_made_of_its_role_and_the_one_suffix(tmp_path: Path) -> None:
