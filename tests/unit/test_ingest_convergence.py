@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contentplatform.catalog.port import Record
-from contentplatform.errors import NotFound
+from contentplatform.errors import Conflict, NotFound
 from contentplatform.media import ProcessingStatus, file_id
 from contentplatform.storage.port import BucketRole, ObjectVersion, PutOptions, versions_of, walk_versions
 from contentplatform.workflow.port import ExecutionStatus
@@ -56,6 +56,14 @@ class Reprocess:
 
 
 @dataclass(frozen=True)
+class Move:
+    """A person gives a file another name."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
 class Change:
     """Something happens to the store; its event comes at once, or later, or never."""
 
@@ -74,10 +82,10 @@ class Handle:
 class Work:
     """The workflow runs until idle, and things happen in the middle of its first job."""
 
-    meanwhile: tuple[Change | Handle | Reprocess, ...]
+    meanwhile: tuple[Change | Handle | Reprocess | Move, ...]
 
 
-Event = Change | Handle | Reprocess
+Event = Change | Handle | Reprocess | Move
 Action = Event | Work
 
 _PUTS: list[Put] = [Put(key, content) for key in ("a.jpg", "a.jpg", "b.jpg") for content in (*GOOD, *GOOD, *BAD)]
@@ -90,6 +98,7 @@ UNASKED: list[Event] = [
     *(Change(put, told) for put in _PUTS for told in (True, True, False)),
     *(Change(delete, told) for delete in _DELETES for told in (True, True, False)),
     *(Handle(key) for key in KEYS for _ in range(8)),
+    *(Move(*names) for names in (KEYS, KEYS[::-1]) for _ in range(6)),
 ]
 """What may happen, as often as it should be drawn."""
 ANYTHING: list[Event] = [*UNASKED, *(Reprocess(key) for key in KEYS for _ in range(6))]
@@ -129,6 +138,10 @@ class Story:
             case Reprocess(key):
                 with suppress(NotFound):
                     platform.library.reprocess(key)
+            case Move(source, target):
+                with suppress(NotFound, Conflict):
+                    platform.library.move(source, target)
+                    self.told.update({source: True, target: True})
             case Work(meanwhile):
                 platform.processor.meanwhile = lambda: self._go_on_with(meanwhile)
                 platform.work()

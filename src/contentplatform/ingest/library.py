@@ -204,6 +204,7 @@ class Library:
         doing = f"moving {source}"
 
         def work() -> Record:
+            self._ingest.handle(source)  # the record may lag behind the store
             record = self._live_record(source, doing)
             self._refuse_foreign(source, target)
             return self._move(record, target)
