@@ -191,6 +191,40 @@ def test_moving_a_new_file_of_the_old_name_after_the_first_is_refused_too(platfo
     assert original(platform, "a.jpg") == TWO
 
 
+def test_a_file_that_came_back_under_its_old_name_does_not_overwrite_where_it_was_moved(
+    platform: MemoryPlatform,
+) -> None:
+    """Found by the property test: whoever deletes the delete marker of a moved file has two files."""
+    added(platform, "a.jpg", ONE)
+    platform.library.move("a.jpg", "b.jpg")
+    platform.library.edit("b.jpg", Edit(title="mine"))
+    platform.settle()
+    marker = platform.library.versions("a.jpg")[0]
+    assert marker.is_delete_marker
+    platform.clock.advance(1)
+    platform.store.delete_version(BucketRole.PRIMARY, "a.jpg", marker.version_id)
+    platform.settle()
+    with pytest.raises(Conflict, match="there is a file already"):
+        platform.library.move("a.jpg", "b.jpg")
+    assert platform.library.record("b.jpg").title == "mine"
+
+
+def test_a_move_that_was_cut_off_before_the_record_followed_is_finished_by_repeating_it(
+    platform: MemoryPlatform,
+) -> None:
+    """As on aws, where nothing commits together: the versions were copied, and their events were handled."""
+    added(platform, "a.jpg", ONE)
+    platform.library.edit("a.jpg", Edit(title="mine"))
+    platform.library._copy_versions("a.jpg", "b.jpg")
+    platform.settle()
+    record = platform.library.move("a.jpg", "b.jpg")
+    platform.settle()
+    assert (record.title, platform.library.record("b.jpg").status) == ("mine", ProcessingStatus.COMPLETED)
+    assert platform.public("b.jpg")["webp"] == b"webp of " + ONE
+    with pytest.raises(NotFound, match="moved to"):
+        platform.library.record("a.jpg")
+
+
 def test_moving_there_and_back_is_the_same_file_again(platform: MemoryPlatform) -> None:
     added(platform, "a.jpg", ONE)
     platform.library.edit("a.jpg", Edit(add_tags=frozenset({"sea"})))

@@ -206,23 +206,33 @@ class Library:
         def work() -> Record:
             self._ingest.handle(source)  # the record may lag behind the store
             record = self._live_record(source, doing)
-            self._refuse_foreign(source, target)
+            self._refuse_foreign(record, target)
             return self._move(record, target)
 
         return self._together(work)
 
-    def _refuse_foreign(self, source: str, target: str) -> None:
+    def _refuse_foreign(self, record: Record, target: str) -> None:
         """Raise Conflict if there is a file under ``target``, unless it is what a move that was cut off left there."""
         try:
             there = self._store.head(BucketRole.PRIMARY, target)
         except NotFound:
             return
+        source = record.file_path
+        # A move that came to its end left a delete marker at the source, before any version of a later file there.
         newest = takewhile(
             lambda version: not version.is_delete_marker, versions_of(self._store, BucketRole.PRIMARY, source)
         )
-        # A move that came to its end left a delete marker at the source, before any version of a later file there.
-        if there.user_metadata.get(_MOVED_METADATA) not in {version.version_id for version in newest}:
+        is_copied = there.user_metadata.get(_MOVED_METADATA) in {version.version_id for version in newest}
+        if not is_copied or self._came_to_its_end(record, target):
             raise Conflict(f"moving {source} to {target}", "there is a file already", hint="Choose another name")
+
+    def _came_to_its_end(self, record: Record, target: str) -> bool:
+        """Whether an earlier file of the same name was moved there; ``record`` is a later one."""
+        try:
+            moved = self._catalog.get(file_id(target))
+        except NotFound:
+            return False
+        return record.file_id in moved.moved_from and moved.indexed_at != record.indexed_at
 
     def _move(self, record: Record, target: str) -> Record:
         source = record.file_path
