@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from contentplatform.cli.adding import AddRequest, add_files, plan
+from contentplatform.cli.output import Output
+from contentplatform.cli.session import Session
+from contentplatform.config import load
 from contentplatform.media import KEY_LIMIT_BYTES
 from e2e.commands import Commands
 from sample_media import encoded, photo
@@ -171,3 +176,29 @@ def test_a_pipe_or_a_dangling_link_as_argument_is_a_usage_error_and_a_link_to_a_
 def test_an_empty_folder_is_nothing_to_do(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     assert Commands(tmp_path / "data").json("add", tmp_path / "in") == {"items": [], "added": 0, "skipped": 0}
+
+
+def test_the_data_folder_is_never_added_to_itself(tmp_path: Path) -> None:
+    home = Commands(tmp_path / "data")
+    write(tmp_path, "mine.txt", b"words")
+    home.run("list")
+    added = home.json("add", tmp_path)
+    assert [item["file_path"] for item in added["items"]] == ["mine.txt"]
+    assert "data folder" in home.error("add", tmp_path / "data", code=2)
+    assert "data folder" in home.error("add", tmp_path / "data" / "blobs", code=2)
+
+
+def test_a_file_that_vanishes_or_grows_between_planning_and_storing_hurts_no_other(tmp_path: Path) -> None:
+    for name in ("vanishes.txt", "grows.txt", "stays.txt"):
+        write(tmp_path / "in", name, b"words")
+    session = Session(Output(as_json=True), lambda: load(data_folder=tmp_path / "data"))
+    with closing(session):
+        files = plan([tmp_path / "in"], "", tmp_path / "data")
+        (tmp_path / "in" / "vanishes.txt").unlink()
+        (tmp_path / "in" / "grows.txt").write_bytes(b"words and more words")
+        outcome = add_files(session, AddRequest(files, wait=True))
+        told = {item["file_path"]: item for item in outcome.items}
+        assert (outcome.added, outcome.troubled) == (2, 1)
+        assert told["vanishes.txt"]["processing_error"] == "No such file or directory"
+        assert told["grows.txt"]["size"] == len(b"words and more words")
+        assert told["stays.txt"]["processing_status"] == "completed"

@@ -62,16 +62,18 @@ class AddOutcome:
     """Files that could not be read or stored, or whose processing failed."""
 
 
-def plan(paths: Sequence[Path], prefix: str) -> list[PlannedFile]:
-    """Every regular file of ``paths`` with its key, ordered by key within each argument.
+def plan(paths: Sequence[Path], prefix: str, data_folder: Path) -> list[PlannedFile]:
+    """Every regular file of ``paths`` with its key, ordered by key within each argument; not those of the platform.
 
     Raises:
-        click.UsageError: two files would get one key, or a path is neither file nor folder.
+        click.UsageError: two files would get one key, a path is neither file nor folder, or lies in the data folder.
     """
     folder = prefix.strip("/") + "/" if prefix.strip("/") else ""
     planned: dict[str, PlannedFile] = {}
     for argument in paths:
-        for path, relative in _files_of(argument):
+        if argument.resolve().is_relative_to(data_folder.resolve()):
+            raise click.UsageError(f"{argument} belongs to the platform itself: it lies in the data folder.")
+        for path, relative in _files_of(argument, data_folder):
             key = folder + relative
             if key in planned:
                 raise click.UsageError(
@@ -259,8 +261,9 @@ def _without_record(key: str, status: str, reason: str) -> dict[str, Any]:
     return {"file_path": key, "processing_status": status, "processing_error": reason}
 
 
-def _files_of(argument: Path) -> Iterator[tuple[Path, str]]:
+def _files_of(argument: Path, data_folder: Path) -> Iterator[tuple[Path, str]]:
     """The regular files of one argument with their relative keys; links inside folders are not followed."""
+    left_out = data_folder.resolve()
     if argument.is_file():
         yield argument, argument.resolve().name if argument.name in {"", ".", ".."} else argument.name
         return
@@ -268,7 +271,7 @@ def _files_of(argument: Path) -> Iterator[tuple[Path, str]]:
         raise click.UsageError(f"{argument} is neither a file nor a folder.")
     unreadable: list[OSError] = []
     for folder, subfolders, names in os.walk(argument, onerror=unreadable.append):
-        subfolders.sort()
+        subfolders[:] = sorted(name for name in subfolders if Path(folder, name).resolve() != left_out)
         for name in sorted(names):
             path = Path(folder, name)
             if _is_offered(path):

@@ -34,9 +34,10 @@ def add(session: Session, paths: tuple[Path, ...], prefix: str, *, no_wait: bool
     """Add files and folders.
 
     A file's key is its base name; a folder's files keep their paths inside it. What is there already with the same
-    content is skipped, so a broken run is resumed by repeating it.
+    content is skipped, so a broken run is resumed by repeating it. Links inside folders, and the data folder, are
+    left out.
     """
-    planned = plan(paths, prefix)
+    planned = plan(paths, prefix, session.platform.settings.data_folder)
     outcome = add_files(session, AddRequest(planned, wait=not no_wait))
     session.output.document({"items": outcome.items, "added": outcome.added, "skipped": outcome.skipped})
     return EXIT_NEEDS_ATTENTION if outcome.troubled else EXIT_OK

@@ -147,7 +147,9 @@ def demo(session: Session) -> int:
     with tempfile.TemporaryDirectory(prefix="contentplatform-demo-") as name:
         folder = Path(name)
         make_samples(folder)
-        outcome = add_files(session, AddRequest(plan([folder], "demo"), wait=True))
+        outcome = add_files(
+            session, AddRequest(plan([folder], "demo", session.platform.settings.data_folder), wait=True)
+        )
     output.document({"items": outcome.items})
     if not output.as_json:
         output.line("")
