@@ -31,7 +31,7 @@ from contentplatform.storage.port import (
 )
 from contentplatform.together import Together, repeated
 from contentplatform.workflow.port import ExecutionStatus, Lane, WorkflowEngine, execution_name, next_name
-from contentplatform.workflow.publication import Publication
+from contentplatform.workflow.publication import DELETED_NOTE, Publication
 
 CLAIM_METADATA: Final = "claimed-type"
 """User metadata of an original: the content type that its uploader claimed, where that was more than a guess."""
@@ -293,13 +293,12 @@ class IngestService:
     def _forget_deleted(self, entries: dict[str, LedgerEntry], versions: Sequence[ObjectVersion]) -> set[str]:
         """Erase what was made of versions that were deleted for good, and stop what is being made; their ids."""
         there = {version.version_id for version in versions}
-        unfinished = {ProcessingStatus.PENDING, ProcessingStatus.PROCESSING}
         forgotten = set()
         for version_id, entry in list(entries.items()):
-            if version_id in there or not (entry.renditions or entry.status in unfinished):
+            if version_id in there or entry.note == DELETED_NOTE:
                 continue
             if entry.execution:
-                self._cancel(entry.execution, "this version was deleted")
+                self._cancel(entry.execution, DELETED_NOTE)
             entries[version_id] = self._publication.forget_version(entry)
             forgotten.add(version_id)
         return forgotten

@@ -21,6 +21,8 @@ from contentplatform.storage.port import BucketRole, ObjectStore, PutOptions, ve
 
 MANIFEST_FOLDER: Final = "catalog/manifests"
 """Folder in the analytics bucket: one JSON document a file, from which the catalog can be rebuilt."""
+DELETED_NOTE: Final = "this version was deleted"
+"""The note of a version that was deleted for good, once everything that was made of it is erased."""
 _DESCRIPTIVE_FIELDS: Final = ("title", "description", "credit")
 
 
@@ -127,7 +129,7 @@ class Publication:
                 renditions=(),
                 status=ProcessingStatus.SUPERSEDED,
                 execution="",
-                note="this version was deleted",
+                note=DELETED_NOTE,
             )
         )
 
