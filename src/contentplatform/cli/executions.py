@@ -109,7 +109,9 @@ def retry(session: Session, name: str | None, *, all_failed: bool, outdated: boo
 
 @executions.command()
 @click.argument("name")
-@click.option("--reason", default="cancelled on the command line", show_default=True)
+@click.option(
+    "--reason", default="cancelled on the command line", show_default=True, help="Why, for whoever asks later."
+)
 @pass_session
 def cancel(session: Session, name: str, reason: str) -> int:
     """Stop an execution; what has ended stays as it ended."""

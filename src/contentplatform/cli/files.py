@@ -249,9 +249,9 @@ def tag(session: Session, key: str, tags: tuple[str, ...], removed: tuple[str, .
 
 @click.command()
 @click.argument("key")
-@click.option("--title")
-@click.option("--description")
-@click.option("--credit")
+@click.option("--title", help="One line that names it.")
+@click.option("--description", help="What is to be seen.")
+@click.option("--credit", help="Whose work it is.")
 @click.option("--rights-until", type=click.DateTime(), help="Until when the file may be used, UTC.")
 @pass_session
 def edit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import tempfile
 import threading
 from dataclasses import asdict
@@ -168,7 +169,7 @@ def demo(session: Session) -> int:
         folder = session.platform.settings.data_folder
         output.line("")
         output.line(f"{len(outcome.items)} files, {len(rows)} renditions, all kept in {folder}")
-        output.line(f"Next: contentplatform --data {folder} list")
+        output.line(f"Next: {sys.argv[0]} --data {folder} list")
     return EXIT_OK
 
 

@@ -192,6 +192,7 @@ class Database:
             return raw
 
     def _open_writer(self, schemas: Sequence[Schema], new_uuid: str) -> apsw.Connection:
+        _make_private(self.path)
         raw = self._connect()
         try:
             with translated(f"opening {self.path}"):
@@ -413,6 +414,16 @@ class Database:
         for raw in list(self._readers):
             raw.close()
         self._writer.close()
+
+
+def _make_private(path: Path) -> None:
+    """Make an empty file that only its owner can read; SQLite gives its WAL files the same mode."""
+    try:
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise ConfigurationInvalid(
+            f"opening {path}", f"it can't be written ({error.strerror})", hint="Check the folder's owner and mode"
+        ) from error
 
 
 def migrate(raw: apsw.Connection, schemas: Sequence[Schema], new_uuid: str) -> None:

@@ -238,7 +238,8 @@ STATE_MACHINE: Final = StateMachine(
             ),
             default="ProcessGeneric",
         ),
-        "ProcessImage": _processor("content-image-processor", seconds=5 * _MINUTE),
+        # Twice the sandbox's own limit: its words tell more than a state's time-out.
+        "ProcessImage": _processor("content-image-processor", seconds=10 * _MINUTE),
         "ProcessVideo": _processor(
             "content-video-processor", next_state="WaitForVideoProcessing", at="$.job", seconds=5 * _MINUTE
         ),
