@@ -54,6 +54,33 @@ def test_an_add_that_dies_is_made_whole_by_the_next(pictures: Path, tmp_path: Pa
     assert home.json("fsck", "--deep") == {"clean": True, "deep": True, "findings": []}
 
 
+@pytest.mark.parametrize(
+    ("command", "point", "shown_afterwards"),
+    [
+        (("move", "a.jpg", "c.jpg"), "ingest.recorded", {"b.jpg", "c.jpg"}),
+        (("move", "a.jpg", "c.jpg"), "sqlite.committed", {"b.jpg", "c.jpg"}),
+        (("remove", "a.jpg"), "sqlite.committed", {"b.jpg"}),
+        (("remove", "a.jpg"), "steps.plain_keys_written", {"b.jpg"}),
+        (("undelete", "gone.jpg"), "sqlite.committed", {"a.jpg", "b.jpg", "gone.jpg"}),
+    ],
+)
+def test_an_act_that_dies_half_way_is_finished_by_its_repetition(
+    pictures: Path, tmp_path: Path, command: tuple[str, ...], point: str, shown_afterwards: set[str]
+) -> None:
+    home = Commands(tmp_path / "data")
+    (pictures / "twin.jpg").rename(pictures / "gone.jpg")
+    (pictures / "words.txt").unlink()
+    home.run("add", pictures)
+    home.run("remove", "gone.jpg")
+    Commands(home.data, environment={VARIABLE: f"{point}:1"}).run(*command, code=KILLED)
+
+    assert home.run(*command, code=None).code in {0, 3}, "done now, or it was done already"
+    items = home.json("list")["items"]
+    assert {item["file_path"] for item in items} == shown_afterwards
+    assert {item["processing_status"] for item in items} == {"completed"}
+    assert home.json("fsck", "--deep") == {"clean": True, "deep": True, "findings": []}
+
+
 def test_every_point_that_is_declared_is_passed_somewhere_and_no_other() -> None:
     sources = Path(contentplatform.__file__).parent.rglob("*.py")
     passed = {name for source in sources for name in re.findall(r'crashpoint\("([a-z_.]+)"\)', source.read_text())}
