@@ -67,6 +67,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     assert RIGHT_TO_LEFT not in ran.out
     assert r"evil\u202egpj.exe" in ran.out
     assert "new\\nline.jpg" in ran.out
+    assert all(f"{name}  left out" in ran.stderr for name in ("pipe.jpg", "link.jpg", "loop"))
     return commands
 
 

@@ -272,10 +272,13 @@ def _files_of(argument: Path, data_folder: Path) -> Iterator[tuple[Path, str]]:
     unreadable: list[OSError] = []
     for folder, subfolders, names in os.walk(argument, onerror=unreadable.append):
         subfolders[:] = sorted(name for name in subfolders if Path(folder, name).resolve() != left_out)
-        for name in sorted(names):
+        links = [name for name in subfolders if Path(folder, name).is_symlink()]
+        for name in sorted([*names, *links]):
             path = Path(folder, name)
             if _is_offered(path):
                 yield path, path.relative_to(argument).as_posix()
+            else:
+                click.echo(f"{shown(str(path))}  left out: it is a link or no plain file", err=True)
     for error in unreadable:
         path = Path(error.filename)
         yield path, path.relative_to(argument).as_posix()
