@@ -78,9 +78,11 @@ class Commands:
             while b"Working on" not in said:
                 said += (line := process.stderr.readline())
                 assert line, said
-            yield process
-            process.send_signal(signal.SIGTERM)
-            said += process.stderr.read()
+            try:
+                yield process
+            finally:
+                process.send_signal(signal.SIGTERM)
+                said += process.stderr.read()
             assert process.wait(TIMEOUT_SECONDS) == 0, said
         assert b"Traceback" not in said
 

@@ -28,6 +28,7 @@ import apsw
 
 from contentplatform import log
 from contentplatform.drivers.crashpoint import crashpoint
+from contentplatform.drivers.turnstile import Turnstile
 from contentplatform.errors import (
     ConfigurationInvalid,
     Conflict,
@@ -178,6 +179,7 @@ class Database:
         self._broken: PlatformError | None = None
         self._wal_pages = 0
         self._writer = self._open_writer(schemas, new_uuid)
+        self._turnstile = Turnstile(path)
         self.uuid: str = str(Connection(self._writer).value("SELECT value FROM platform_meta WHERE name = 'uuid'"))
         self._thread = threading.Thread(target=self._write_loop, name="sqlite-writer", daemon=True)
         self._thread.start()
@@ -277,7 +279,15 @@ class Database:
             self._checkpoint(_CHECKPOINT_PAGES_BUSY)
 
     def _run_batch(self, first: _Job) -> None:
-        """Run ``first`` and what waits behind it in one commit."""
+        """Run ``first`` and what waits behind it in one commit, when it is this process's turn."""
+        with self._turnstile.turn():
+            transaction, batch, failure = self._run_jobs(first)
+        for callback in () if failure else transaction.after_commit_callbacks:
+            _call_safely(callback)
+        for job in batch:
+            job.settle(failure)
+
+    def _run_jobs(self, first: _Job) -> tuple[Transaction, list[_Job], BaseException | None]:
         transaction = Transaction(self._writer)
         batch = [first]
         self._local.transaction = transaction
@@ -291,15 +301,10 @@ class Database:
             self._commit()
         except BaseException as error:  # noqa: BLE001 - handed to every caller of the batch
             self._roll_back()
-            for job in batch:
-                job.settle(error)
-            return
+            return transaction, batch, error
         finally:
             self._local.transaction = None
-        for callback in transaction.after_commit_callbacks:
-            _call_safely(callback)
-        for job in batch:
-            job.settle()
+        return transaction, batch, None
 
     def _waiting(self) -> Iterator[_Job]:
         """The jobs that wait at this moment, as many as fit into the batch."""
@@ -414,6 +419,7 @@ class Database:
         for raw in list(self._readers):
             raw.close()
         self._writer.close()
+        self._turnstile.close()
 
 
 def _make_private(path: Path) -> None:
