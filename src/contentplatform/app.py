@@ -96,7 +96,7 @@ class LocalHome:
         from contentplatform.workflow.executor import ExecutorSettings, LocalExecutor  # noqa: PLC0415
 
         given = self.platform.settings.workflow
-        processors = os.cpu_count() or 1
+        slots = given.max_concurrent or os.cpu_count() or 1
         return LocalExecutor(
             self.database,
             STATE_MACHINE,
@@ -105,8 +105,8 @@ class LocalHome:
             self._ids,
             self._doorbell,
             ExecutorSettings(
-                slots=given.max_concurrent or processors,
-                folder_slots=given.max_concurrent or processors,
+                slots=slots,
+                folder_slots=slots,
                 lease_seconds=given.lease_seconds,
                 heartbeat_seconds=given.lease_seconds / 5,
             ),

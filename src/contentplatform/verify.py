@@ -24,9 +24,10 @@ from contentplatform.findings import CheckRun, Severity, run_checks
 from contentplatform.ingest.service import raw_key
 from contentplatform.media import ProcessingStatus, file_id
 from contentplatform.processing.samples import sample_photo
-from contentplatform.storage.port import BucketRole, ByteRange, ObjectVersion, PutOptions, versions_of, walk_versions
+from contentplatform.storage.port import BucketRole, ByteRange, ObjectVersion, PutOptions, erase, walk_versions
 from contentplatform.workflow.definition import STATE_MACHINE, problems
 from contentplatform.workflow.port import ExecutionStatus
+from contentplatform.workflow.publication import manifest_key
 
 FOLDER: Final = "_verify"
 _RECENT_EXECUTIONS: Final = 200
@@ -266,23 +267,19 @@ class Verification:
         return left
 
     def _forget(self, key: str) -> None:
-        catalog = self._platform.catalog
+        catalog, store = self._platform.catalog, self._platform.store
         try:
             record = catalog.get(file_id(key))
         except NotFound:
             return
         for entry in catalog.entries(record.file_id):
             for rendition in entry.renditions:
-                self._delete_all(BucketRole.PROCESSED, rendition.stored_key)
-                self._delete_all(BucketRole.PROCESSED, rendition.key)
-        self._delete_all(BucketRole.PRIMARY, key)
+                erase(store, BucketRole.PROCESSED, rendition.stored_key)
+                erase(store, BucketRole.PROCESSED, rendition.key)
+        erase(store, BucketRole.PRIMARY, key)
         self._home.take_in_all()
         catalog.remove(record.file_id, catalog.get(record.file_id).revision)
-        self._delete_all(BucketRole.ANALYTICS, f"catalog/manifests/{record.file_id}.json")
-
-    def _delete_all(self, role: BucketRole, key: str) -> None:
-        for version in versions_of(self._platform.store, role, key):
-            self._platform.store.delete_version(role, key, version.version_id)
+        erase(store, BucketRole.ANALYTICS, manifest_key(record.file_id))
 
     def _made(self, role: BucketRole) -> Iterator[ObjectVersion]:
         """Every version below this run's folder; in the data lake, in the hours in which it ran."""

@@ -37,7 +37,6 @@ class Worker:
         self._home = home
         self._executor = home.executor()
         self._stopping = threading.Event()
-        self._doorbell = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._seen_data_version = -1
         settings = home.platform.settings
@@ -58,7 +57,6 @@ class Worker:
     def stop(self) -> None:
         """Finish or hand back what is at work, and end. Idempotent."""
         self._stopping.set()
-        self._doorbell.set()
         if self._thread.is_alive():
             self._thread.join()
         self._executor.stop()
@@ -80,7 +78,7 @@ class Worker:
                 if clock.monotonic_seconds() >= duty.due_at and not self._stopping.is_set():
                     self._guarded(duty.name, duty.work)
                     duty.due_at = clock.monotonic_seconds() + duty.interval_seconds
-            clock.wait(self._doorbell, _POLL_SECONDS)
+            clock.wait(self._stopping, _POLL_SECONDS)
 
     def _take_in_if_new(self) -> None:
         """Handle events; looked for whenever anybody has committed, and now and then for those that are due again."""

@@ -24,7 +24,6 @@ from contentplatform.errors import NotFound, PlatformError
 from contentplatform.media import ProcessingStatus
 
 _PARALLEL_UPLOADS: Final = 4
-_CHUNK_BYTES: Final = 1 << 20
 _LOOKED_AT_ONCE: Final = 64
 """Of the files that wait: looking at thousands many times a second would take the processor from the work itself."""
 _SILENCE_SECONDS: Final = 10.0
@@ -138,10 +137,7 @@ def _store_one(session: Session, file: PlannedFile) -> tuple[str, bool]:
         except NotFound:
             current = None
         if current is not None and current.size_bytes == file.size_bytes:
-            digest = hashlib.sha256()
-            while chunk := body.read(_CHUNK_BYTES):
-                digest.update(chunk)
-            if digest.hexdigest() == current.sha256:
+            if hashlib.file_digest(body, "sha256").hexdigest() == current.sha256:
                 return current.version_id, False
             body.seek(0)
         return library.add(file.key, body).version_id, True

@@ -275,6 +275,12 @@ def versions_of(store: ObjectStore, bucket: BucketRole, key: str) -> tuple[Objec
     )
 
 
+def erase(store: ObjectStore, bucket: BucketRole, key: str) -> None:
+    """Delete every version and delete marker of exactly ``key`` for good. Idempotent."""
+    for version in versions_of(store, bucket, key):
+        store.delete_version(bucket, key, version.version_id)
+
+
 @runtime_checkable
 class HasLocalFiles(Protocol):
     """The power of a store whose objects are files of this machine: a job can read them where they lie."""

@@ -17,7 +17,7 @@ from contentplatform.catalog.port import Catalog, LedgerEntry, Record, Rendition
 from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.errors import NotFound
 from contentplatform.media import ProcessingStatus
-from contentplatform.storage.port import BucketRole, ObjectStore, PutOptions, versions_of, walk_versions
+from contentplatform.storage.port import BucketRole, ObjectStore, PutOptions, erase, versions_of, walk_versions
 
 MANIFEST_FOLDER: Final = "catalog/manifests"
 """Folder in the analytics bucket: one JSON document a file, from which the catalog can be rebuilt."""
@@ -112,7 +112,11 @@ class Publication:
 
     def intact(self, entry: LedgerEntry) -> bool:
         """Whether every rendition of a manifest is still stored with its bytes' hash."""
-        return all(self._stored(rendition) for rendition in entry.renditions)
+        return all(self.is_stored(rendition.stored_key, rendition.sha256) for rendition in entry.renditions)
+
+    def is_stored(self, key: str, sha256: str) -> bool:
+        """Whether the processed bucket has exactly these bytes under ``key``."""
+        return self._hash_of(key) == sha256
 
     def forget_version(self, entry: LedgerEntry) -> LedgerEntry:
         """Erase all that was made of a version, public or not, after the version itself was deleted for good.
@@ -154,8 +158,7 @@ class Publication:
 
     def drop_manifest(self, file_id: str) -> None:
         """Take the sidecar away, after a file was moved."""
-        for version in self._store.list_versions(BucketRole.ANALYTICS, prefix=manifest_key(file_id)).objects:
-            self._store.delete_version(BucketRole.ANALYTICS, version.key, version.version_id)
+        erase(self._store, BucketRole.ANALYTICS, manifest_key(file_id))
 
     def _published_keys(self, record: Record) -> set[str]:
         of_versions = (rendition for entry in self._catalog.entries(record.file_id) for rendition in entry.renditions)
@@ -172,17 +175,13 @@ class Publication:
 
     def _erase(self, key: str) -> None:
         """Take a derived object away with its whole past: it can be made again, and must not outlive its original."""
-        for version in versions_of(self._store, BucketRole.PROCESSED, key):
-            self._store.delete_version(BucketRole.PROCESSED, key, version.version_id)
+        erase(self._store, BucketRole.PROCESSED, key)
 
     def _hash_of(self, key: str) -> str | None:
         try:
             return self._store.head(BucketRole.PROCESSED, key).sha256
         except NotFound:
             return None
-
-    def _stored(self, rendition: Rendition) -> bool:
-        return self._hash_of(rendition.stored_key) == rendition.sha256
 
 
 def _version_folder(entry: LedgerEntry) -> str:

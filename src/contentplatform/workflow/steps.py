@@ -243,7 +243,7 @@ class Steps:
         stored_key = self._publication.stored_key(entry, file.name, file.extension)
         with file.path.open("rb") as body:
             sha256 = hashlib.file_digest(body, "sha256").hexdigest()
-            if not self._is_stored(stored_key, sha256):
+            if not self._publication.is_stored(stored_key, sha256):
                 body.seek(0)
                 options = PutOptions(
                     content_type=file.content_type, user_metadata=file.user_metadata, expected_sha256=sha256
@@ -261,12 +261,6 @@ class Steps:
                 height=file.height,
             )
         )
-
-    def _is_stored(self, key: str, sha256: str) -> bool:
-        try:
-            return self._store.head(BucketRole.PROCESSED, key).sha256 == sha256
-        except NotFound:
-            return False
 
     def _bounded(self, entry: LedgerEntry, rendered: Rendered) -> dict[str, Any]:
         """The facts that fit a record; where they are too long, all of them go into an object beside it."""
