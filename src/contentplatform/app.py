@@ -146,6 +146,11 @@ class LocalHome:
         """The catalog as an object of the store: to write it, or to put it back."""
         return CatalogSnapshot(self.store, self.catalog)
 
+    def write_snapshot_if_due(self) -> None:
+        """Write the catalog into the store if nobody did for as long as the settings say."""
+        interval_seconds = self.platform.settings.catalog.snapshot_interval_seconds
+        self.snapshot().write_if_due(interval_seconds, self.platform.clock.now())
+
     def checks(self) -> tuple[Check, ...]:
         """Every check of ``fsck``."""
         from contentplatform.catalog.fsck import catalog_checks  # noqa: PLC0415

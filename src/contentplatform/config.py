@@ -61,7 +61,7 @@ class CatalogSettings:
 
     index_interval_seconds: float = _setting(0.5, "How often a worker brings the search index up to date", minimum=0.01)
     snapshot_interval_seconds: float = _setting(
-        86_400.0, "How often a worker writes the whole catalog into the store, and when it starts", minimum=1
+        86_400.0, "How often the whole catalog is written into the store, by whichever worker sees it due", minimum=1
     )
 
 

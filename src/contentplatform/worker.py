@@ -44,7 +44,7 @@ class Worker:
             Duty("index", settings.catalog.index_interval_seconds, home.index_for_search),
             Duty("manifests", settings.storage.manifest_interval_seconds, home.store.flush_journal),
             Duty("reconcile", settings.ingest.reconcile_interval_seconds, home.platform.ingest.reconcile),
-            Duty("snapshot", settings.catalog.snapshot_interval_seconds, home.snapshot().write),
+            Duty("snapshot", settings.ingest.reconcile_interval_seconds, home.write_snapshot_if_due),
             Duty("scratch", settings.storage.gc_interval_seconds, home.sweep_scratch),
             Duty("garbage", settings.storage.gc_interval_seconds, home.store.collect_garbage),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -101,6 +102,18 @@ def test_the_snapshot_stands_in_for_manifests_that_are_gone(filled: Settings) ->
     home = open_local(filled)
     try:
         assert home.platform.library.record("a/photo.jpg").title == "Harbour"
+    finally:
+        home.close()
+
+
+def test_a_snapshot_is_written_once_an_interval_whoever_starts_and_stops(filled: Settings) -> None:
+    home = open_local(filled)
+    try:
+        written_at = home.store.head(BucketRole.ANALYTICS, SNAPSHOT_KEY).created_at  # by the fixture's worker
+        snapshot, hour = home.snapshot(), timedelta(hours=1)
+        assert snapshot.write_if_due(3600, written_at + hour / 2) is None
+        assert snapshot.write_if_due(3600, written_at + hour) == 4
+        assert snapshot.write_if_due(3600, written_at - hour) == 4
     finally:
         home.close()
 

@@ -11,6 +11,7 @@ import logging
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from tempfile import TemporaryFile
 from typing import BinaryIO, Final, cast
 
@@ -43,6 +44,16 @@ class CatalogSnapshot:
     def __init__(self, store: ObjectStore, catalog: Catalog) -> None:
         self._store = store
         self._catalog = catalog
+
+    def write_if_due(self, interval_seconds: float, now: datetime) -> int | None:
+        """Write unless the newest snapshot is younger than that, whoever wrote it; None if there was no need."""
+        try:
+            written_at = self._store.head(BucketRole.ANALYTICS, SNAPSHOT_KEY).created_at
+        except NotFound:
+            return self.write()
+        age_seconds = (now - written_at).total_seconds()
+        # One from the future was written before the clock was set right: its age can't be told.
+        return None if 0 <= age_seconds < interval_seconds else self.write()
 
     def write(self) -> int:
         """Write every record, deleted ones too, with its ledger; returns how many. Constant memory."""

@@ -116,7 +116,10 @@ class Publication:
 
     def is_stored(self, key: str, sha256: str) -> bool:
         """Whether the processed bucket has exactly these bytes under ``key``."""
-        return self._hash_of(key) == sha256
+        try:
+            return self._store.head(BucketRole.PROCESSED, key).sha256 == sha256
+        except NotFound:
+            return False
 
     def forget_version(self, entry: LedgerEntry) -> LedgerEntry:
         """Erase all that was made of a version, public or not, after the version itself was deleted for good.
@@ -124,7 +127,7 @@ class Publication:
         Public keys that another version shows with the very same bytes go, too: ``show`` that one afterwards.
         """
         for rendition in entry.renditions:
-            if self._hash_of(rendition.key) == rendition.sha256:
+            if self.is_stored(rendition.key, rendition.sha256):
                 self._erase(rendition.key)
         self.erase_renditions(entry)
         return self._catalog.put_entry(
@@ -165,7 +168,7 @@ class Publication:
         return {rendition.key for rendition in (*of_versions, *record.renditions)}
 
     def _show_rendition(self, rendition: Rendition) -> None:
-        if self._hash_of(rendition.key) == rendition.sha256:
+        if self.is_stored(rendition.key, rendition.sha256):
             return
         before = versions_of(self._store, BucketRole.PROCESSED, rendition.key)
         stored = self._store.head(BucketRole.PROCESSED, rendition.stored_key)
@@ -176,12 +179,6 @@ class Publication:
     def _erase(self, key: str) -> None:
         """Take a derived object away with its whole past: it can be made again, and must not outlive its original."""
         erase(self._store, BucketRole.PROCESSED, key)
-
-    def _hash_of(self, key: str) -> str | None:
-        try:
-            return self._store.head(BucketRole.PROCESSED, key).sha256
-        except NotFound:
-            return None
 
 
 def _version_folder(entry: LedgerEntry) -> str:
