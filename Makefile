@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_DATA ?= demo-data
 SOURCES := src tests benchmarks
+EMULATOR ?= .emulator
 
-.PHONY: help install demo test format lint types imports unit bench soak lock clean
+.PHONY: help install emulator demo test format lint types imports unit bench soak lock clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,10 +19,18 @@ $(VENV)/installed: pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+emulator: $(EMULATOR)/installed  ## Make the AWS emulator's own virtual environment, on Python 3.13 where there is one
+
+$(EMULATOR)/installed: tests/emulator.lock
+	@for python in python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin/python $(PYTHON); do \
+		if "$$python" -c "" 2>/dev/null; then "$$python" -m venv --clear $(EMULATOR) && break; fi; done
+	$(EMULATOR)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/emulator.lock
+	@touch $@
+
 demo: install  ## Put sample media through and show what came out
 	$(BIN)/contentplatform --data $(DEMO_DATA) demo
 
-test: install lint types imports unit  ## Everything that CI runs
+test: install emulator lint types imports unit  ## Everything that CI runs
 
 lint: install
 	$(BIN)/ruff format --check $(SOURCES)
@@ -33,7 +42,7 @@ types: install
 imports: install
 	$(BIN)/lint-imports
 
-unit: install
+unit: install emulator
 	$(BIN)/pytest -n 2 --dist worksteal -m "not soak"
 
 format: install  ## Bring the code into the one format
@@ -49,6 +58,8 @@ soak: install  ## The long random runs
 lock:  ## Resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--universal --python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock
+	uv pip compile tests/emulator.txt --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--universal --python-version 3.11 --custom-compile-command "make lock" --output-file tests/emulator.lock
 
 clean:  ## Remove what the other targets made
-	rm -rf $(VENV) build dist $(DEMO_DATA) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(EMULATOR) build dist $(DEMO_DATA) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

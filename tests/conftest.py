@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
+
+if TYPE_CHECKING:
+    from contentplatform.drivers.boto import Aws
+    from emulator import Emulator
+
 
 SHARED_MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
 
@@ -22,6 +27,28 @@ def shared_media() -> Path:
     if not SHARED_MEDIA.is_dir():
         pytest.skip(NO_REAL_MEDIA)
     return SHARED_MEDIA
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[Emulator]:
+    """The AWS emulator, one a test process."""
+    from emulator import Emulator  # noqa: PLC0415 - most tests need no cloud library
+
+    server = Emulator()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def aws(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Aws:
+    """A session with an account of its own on the emulator; the process's environment leads there, too."""
+    from contentplatform.drivers.boto import Aws  # noqa: PLC0415 - same
+    from emulator import REGION  # noqa: PLC0415 - same
+
+    account = emulator.account()
+    for name, value in emulator.environment(account).items():
+        monkeypatch.setenv(name, value)
+    return Aws(region=REGION, account_id=account)
 
 
 @pytest.hookimpl(wrapper=True)

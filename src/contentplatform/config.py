@@ -7,6 +7,7 @@ references to where they lie, never values. Names of buckets are read from here,
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 import types
 import typing
@@ -21,10 +22,37 @@ ENVIRONMENT_PREFIX: Final = "CONTENTPLATFORM_"
 CONFIG_FILE_NAME: Final = "contentplatform.toml"
 _GIB: Final = 1 << 30
 _MIB: Final = 1 << 20
+_REGION: Final = r"[a-z]{2}(-[a-z]+)+-\d"
 
 
-def _setting(default: Any, description: str, *, minimum: float | None = None, maximum: float | None = None) -> Any:
-    return field(default=default, metadata={"help": description, "minimum": minimum, "maximum": maximum})
+def _setting(
+    default: Any,
+    description: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+    pattern: str = "",
+) -> Any:
+    """A setting: its default, what it is for, and what may be set.
+
+    ``choices`` and ``pattern`` (which must match the whole text) are for texts, the bounds for numbers.
+    """
+    return field(
+        default=default,
+        metadata={
+            "help": description,
+            "minimum": minimum,
+            "maximum": maximum,
+            "choices": choices,
+            "pattern": pattern,
+        },
+    )
+
+
+def _switch(description: str, *, on: bool = False) -> Any:
+    """A setting that is true or false."""
+    return _setting(on, description)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +60,7 @@ class StorageSettings:
     """``[storage]``: where bytes are kept."""
 
     bucket_suffix: str = _setting("local", "Ends every bucket's name: content-platform-<role>-<suffix>")
+    tiering: str = _setting("lifecycle", "What moves originals to colder classes", choices=("lifecycle", "intelligent"))
     class_folders: Mapping[str, str] = field(
         default_factory=dict,
         metadata={"help": "Folders, on other disks perhaps, for single storage classes; a table of its own"},
@@ -89,6 +118,39 @@ class ProcessingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AwsSettings:
+    """``[aws]``: the home on AWS. What costs money beyond the default stack is off, and says what it costs."""
+
+    region: str = _setting("us-east-1", "Where everything but the second copy is", pattern=_REGION)
+    backup_region: str = _setting("us-west-2", "Where the second copy is", pattern=_REGION)
+    account_id: str = _setting("", "The account's 12 digits; empty: that of the credentials", pattern=r"(\d{12})?")
+    profile: str = _setting("", "Profile of the AWS configuration to take credentials from; empty: AWS's own order")
+    alert_email: str = _setting("", "Who gets alerts and the weekly cost report; has to confirm by a link")
+    upload_handlers: int = _setting(
+        5, "Upload handlers at once: the queue mapping's maximum concurrency", minimum=2, maximum=1_000
+    )
+    hash_limit_bytes: int = _setting(
+        5 * _GIB, "Up to this size the upload handler hashes an object itself", minimum=_MIB
+    )
+    log_retention_days: int = _setting(90, "How long the functions' logs are kept", minimum=1)
+    monthly_budget_usd: float = _setting(50.0, "Monthly budget; an alert is sent at 80 % of it", minimum=1)
+    policy_administrators: str = _setting(
+        "", "ARNs of further roles, comma between, that may change bucket policies and the public access block"
+    )
+    catalog_replica: bool = _switch("Keep a replica of the catalog's tables in the backup region", on=True)
+    replication_time_control: bool = _switch("Replicate within 15 minutes, promised by S3: 0.015 USD a GB replicated")
+    object_lock: bool = _switch(
+        "Lock versions of the backup bucket against deletion for 30 days; only possible when it is first made"
+    )
+    web_application_firewall: bool = _switch("Managed rules and a rate limit before the edge: about 8 USD a month")
+    shared_files: bool = _switch("The shared file system content-platform-efs: 0.30 USD a GB and month")
+    shared_files_throughput_mibps: int = _setting(
+        0, "Provisioned throughput of the shared file system at 6 USD a MiB/s and month; 0: elastic", minimum=0
+    )
+    quicksight: bool = _switch("QuickSight data source, data sets and dashboard: needs a paid subscription")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set, and the data folder."""
 
@@ -98,6 +160,7 @@ class Settings:
     catalog: CatalogSettings = field(default_factory=CatalogSettings)
     workflow: WorkflowSettings = field(default_factory=WorkflowSettings)
     processing: ProcessingSettings = field(default_factory=ProcessingSettings)
+    aws: AwsSettings = field(default_factory=AwsSettings)
 
 
 TABLES: Final[Mapping[str, type[Any]]] = {
@@ -106,6 +169,7 @@ TABLES: Final[Mapping[str, type[Any]]] = {
     "catalog": CatalogSettings,
     "workflow": WorkflowSettings,
     "processing": ProcessingSettings,
+    "aws": AwsSettings,
 }
 
 
@@ -190,9 +254,9 @@ def _parse(raw: Any, wanted: Any, metadata: Mapping[str, Any] | types.MappingPro
             raise ValueError("must be a table of texts, in the settings file")
         return dict(raw)
     if wanted is str:
-        if not isinstance(raw, str):
-            raise ValueError("must be text")
-        return raw
+        return _parse_text(raw, metadata)
+    if wanted is bool:
+        return _parse_switch(raw)
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         raise ValueError("must be a number")
     try:
@@ -206,6 +270,24 @@ def _parse(raw: Any, wanted: Any, metadata: Mapping[str, Any] | types.MappingPro
     if metadata["maximum"] is not None and number > metadata["maximum"]:
         raise ValueError(f"must be at most {metadata['maximum']}")
     return number
+
+
+def _parse_text(raw: Any, metadata: Mapping[str, Any] | types.MappingProxyType[Any, Any]) -> str:
+    if not isinstance(raw, str):
+        raise ValueError("must be text")
+    if metadata["choices"] and raw not in metadata["choices"]:
+        raise ValueError(f"must be one of {', '.join(metadata['choices'])}")
+    if metadata["pattern"] and re.fullmatch(metadata["pattern"], raw) is None:
+        raise ValueError("is not of the form that is needed")
+    return raw
+
+
+def _parse_switch(raw: Any) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str) and raw.lower() in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
+        return raw.lower() in {"true", "1", "yes", "on"}
+    raise ValueError("must be true or false")
 
 
 def _listed(names: Mapping[str, Any]) -> str:

@@ -95,7 +95,7 @@ def test_every_problem_is_reported_in_one_go_with_its_name_and_what_was_expected
         "[workflow] must be a table, is 3",
         "storage.gc_grace_seconds = -1: must be at least 0",
         "storage.colour is not a setting",
-        "[procesing] is not a table of settings; there are catalog, ingest, processing, storage, workflow",
+        "[procesing] is not a table of settings; there are aws, catalog, ingest, processing, storage, workflow",
         "processing.job_cpu_seconds = 1.5: must be a whole number",
         "CONTENTPLATFORM_PROCESSING_JOB_MEMORY_BYTES = 'plenty': must be a whole number",
         "docs/configuration.md",
@@ -158,7 +158,7 @@ def test_every_setting_can_be_given_in_the_environment(table: str, tmp_path: Pat
 def test_every_setting_says_what_it_is_for_and_every_number_has_a_lower_bound(table: str) -> None:
     for setting in fields(TABLES[table]):
         assert setting.metadata["help"], setting.name
-        if isinstance(setting.default, int | float):
+        if isinstance(setting.default, int | float) and not isinstance(setting.default, bool):
             assert setting.metadata["minimum"] is not None, setting.name
             assert setting.default >= setting.metadata["minimum"], setting.name
 

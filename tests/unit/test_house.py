@@ -26,6 +26,7 @@ from contentplatform.app import local_schemas
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SOURCE: Final = ROOT / "src" / "contentplatform"
+INFRA: Final = ROOT / "src" / "contentplatform_infra"
 PYPROJECT: Final = ROOT / "pyproject.toml"
 BIN: Final = Path(sys.executable).parent
 SETTINGS: Final[dict[str, Any]] = tomllib.loads(PYPROJECT.read_text("utf-8"))
@@ -55,8 +56,9 @@ def run(
 
 
 def modules() -> Iterator[Path]:
-    """Every module of the package."""
-    yield from sorted(path for path in SOURCE.rglob("*.py") if "__pycache__" not in path.parts)
+    """Every module of the package and of the templates."""
+    for package in (SOURCE, INFRA):
+        yield from sorted(path for path in package.rglob("*.py") if "__pycache__" not in path.parts)
 
 
 # -- imports -------------------------------------------------------------------------------------------------------
@@ -65,7 +67,8 @@ def modules() -> Iterator[Path]:
 @pytest.fixture
 def copied_package(tmp_path: Path) -> Path:
     """A copy of the package with which a test may do what it likes; import-linter looks here first."""
-    shutil.copytree(SOURCE, tmp_path / "contentplatform", ignore=shutil.ignore_patterns("__pycache__"))
+    for source in (SOURCE, INFRA):
+        shutil.copytree(source, tmp_path / source.name, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 
@@ -125,12 +128,12 @@ def test_a_capability_may_know_its_neighbour_s_port(copied_package: Path) -> Non
 
 
 def test_a_new_room_has_to_be_given_its_place(copied_package: Path) -> None:
-    room = copied_package / "contentplatform" / "delivery"
+    room = copied_package / "contentplatform" / "warehouse"
     room.mkdir()
     (room / "__init__.py").write_text('"""A room that nobody placed."""\n', "utf-8")
     result = run(BIN / "lint-imports", "--no-cache", "--config", PYPROJECT, folder=copied_package)
     assert result.returncode != 0
-    assert "contentplatform.delivery" in result.stdout + result.stderr
+    assert "contentplatform.warehouse" in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(
@@ -276,7 +279,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
-    wanted = {path.relative_to(SOURCE.parent).as_posix() for path in modules()} | {"contentplatform/py.typed"}
+    data = {".py", ".typed", ".toml", ".sql", ".json", ".lock", ".txt"}
+    wanted = {
+        path.relative_to(SOURCE.parent).as_posix()
+        for package in (SOURCE, INFRA)
+        for path in package.rglob("*")
+        if path.suffix in data and "__pycache__" not in path.parts
+    }
     assert held == wanted
 
 
@@ -313,8 +322,10 @@ def test_every_package_is_locked_to_a_version_and_by_hash() -> None:
         re.search(r"^[\w.-]+==\S+", entry) and "--hash=sha256:" in entry for entry in locked.values() if entry.strip()
     )
     project = SETTINGS["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"], *SETTINGS["build-system"]["requires"]]
-    assert {re.split(r"[<>=]", name)[0].lower() for name in wanted} <= set(locked)
+    extras = [name for extra in project["optional-dependencies"].values() for name in extra]
+    wanted = [*project["dependencies"], *extras, *SETTINGS["build-system"]["requires"]]
+    names = {re.split(r"[<>=\[]", name)[0].lower() for name in wanted} - {"contentplatform"}
+    assert names <= set(locked)
 
 
 def test_ci_runs_what_the_readme_says() -> None:

@@ -1,0 +1,1 @@
+"""Tables over the logs and the catalog, and ready questions to them."""

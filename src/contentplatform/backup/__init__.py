@@ -1,0 +1,1 @@
+"""The second copy, far away: whether it is whole."""

@@ -1,0 +1,1 @@
+"""The rules that a careful team checks, as data."""

@@ -1,0 +1,70 @@
+"""Every function of the aws home, as data: its name, its module, its size. The templates are rendered from it.
+
+Each lives in a module of this package by its own name (``content-upload-handler`` in ``content_upload_handler``), whose
+``handle(event, context)`` Lambda calls. What each may do is in ``contentplatform_infra.rights``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+RUNTIME: Final = "python3.13"
+"""Amazon Linux 2023, glibc 2.34; x86_64."""
+
+
+class Layer(StrEnum):
+    """Libraries that functions share."""
+
+    RUNTIME = "runtime"
+    """Powertools and the tracer: every function."""
+    IMAGES = "images"
+    """libvips and the HEIC decoder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One function."""
+
+    name: str
+    does: str
+    memory_mb: int = 256
+    """Lambda gives processor time in proportion: 1 769 MB is one whole processor."""
+    timeout_seconds: int = 60
+    scratch_mb: int = 512
+    """Size of its /tmp; 512 MB cost nothing."""
+    layers: tuple[Layer, ...] = (Layer.RUNTIME,)
+
+    @property
+    def handler(self) -> str:
+        """What Lambda calls."""
+        return f"contentplatform.lambdas.{self.name.replace('-', '_')}.handle"
+
+
+FUNCTIONS: Final = (
+    Function("content-upload-handler", "records an upload and starts its processing", 512, 900),
+    Function(
+        "content-image-processor",
+        "makes an image's renditions",
+        2_048,
+        600,
+        scratch_mb=2_048,
+        layers=(Layer.RUNTIME, Layer.IMAGES),
+    ),
+    Function("content-video-processor", "starts the encoding of a video", 256, 300),
+    Function("check-mediaconvert-status", "asks how far the encoding is"),
+    Function("content-video-finisher", "verifies a video's renditions and completes them", 1_024, 900),
+    Function("content-audio-processor", "makes a sound's renditions", 1_024, 900),
+    Function("content-document-processor", "makes a document's preview and takes its text", 1_024, 300),
+    Function("content-generic-processor", "notes what can be told of any file", 256, 300),
+    Function("update-metadata", "commits what processing found"),
+    Function("record-failure", "writes down why processing failed"),
+    Function("cloudfront-invalidation", "takes what was replaced off the edge"),
+    Function("content-search-indexer", "brings changed records into the search table", 256, 60),
+    Function("content-execution-recorder", "keeps the history of an execution that ended", 256, 60),
+    Function("content-reconciler", "finds what no event told", 512, 900),
+    Function("content-backup-validator", "compares the second copy with the first", 512, 900),
+    Function("cost-report-generator", "reports what the last week cost", 256, 60),
+)
+BY_NAME: Final = {function.name: function for function in FUNCTIONS}

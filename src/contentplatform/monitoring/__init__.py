@@ -1,0 +1,1 @@
+"""Alarms and the dashboard, as data."""

@@ -1,0 +1,128 @@
+"""The AWS emulator as tests use it: one server a test process, and accounts as many as wanted.
+
+It lives in a virtual environment of its own (``make emulator``), so that nothing of the project's environment can hide
+what a function lacks. A 12-digit access key is an account of its own there; names of buckets are shared by all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+HOME: Final = Path(os.environ.get("CONTENTPLATFORM_EMULATOR", ROOT / ".emulator"))
+"""The emulator's virtual environment."""
+REGION: Final = "us-east-1"
+BACKUP_REGION: Final = "us-west-2"
+_START_SECONDS: Final = 30.0
+_STOP_SECONDS: Final = 10.0
+_numbers = itertools.count(1)
+
+
+class Emulator:
+    """One running server. ``stop`` ends it by its own process id."""
+
+    def __init__(self, *, authorise: bool = False, environment: Mapping[str, str] | None = None) -> None:
+        program = HOME / "bin" / "ministack"
+        if not program.exists():
+            raise FileNotFoundError(f"there is no emulator at {HOME}: run `make emulator`")
+        self._folder = Path(tempfile.mkdtemp(prefix="contentplatform-emulator-"))
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = self._folder / "log.txt"
+        variables = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON", "VIRTUAL"))},
+            "GATEWAY_PORT": str(self.port),
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_ACCOUNT_ID": "123456789012",
+            "SFTP_ENABLED": "0",
+            "TMPDIR": str(self._folder),
+            "S3_DATA_DIR": str(self._folder / "s3"),
+            **({"AUTH": "true"} if authorise else {}),
+            **(environment or {}),
+        }
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen([program], env=variables, stdout=log, stderr=log, cwd=self._folder)
+        self._wait_until_up()
+
+    def account(self) -> str:
+        """A new account's 12 digits, which nobody else in any process uses."""
+        return f"{os.getpid() % 10**7:07d}{next(_numbers):05d}"[-12:].rjust(12, "1")
+
+    def environment(self, account: str) -> dict[str, str]:
+        """The variables with which a program works in ``account``."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": account,
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def configure(self, **values: Any) -> None:
+        """Set the emulator's own knobs, as ``{"stepfunctions._SFN_WAIT_SCALE": 0}``."""
+        self._post("/_ministack/config", values)
+
+    def reset(self) -> None:
+        """Forget everything, in every account."""
+        self._post("/_ministack/reset", {})
+
+    def stop(self) -> None:
+        """End the server, its functions too, and take away what it wrote."""
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _post(self, path: str, document: Mapping[str, Any]) -> None:
+        request = urllib.request.Request(
+            self.url + path, json.dumps(document).encode(), {"Content-Type": "application/json"}
+        )
+        urllib.request.urlopen(request, timeout=30).close()
+
+    def _wait_until_up(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        pause = 0.02
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                break
+            try:
+                urllib.request.urlopen(f"{self.url}/_ministack/health", timeout=1).close()
+            except (urllib.error.URLError, OSError):
+                select_pause(pause)
+            else:
+                return
+        told = self.log.read_text("utf-8", "replace")[-2_000:]
+        self.stop()
+        raise RuntimeError(f"the emulator did not start:\n{told}")
+
+
+def select_pause(seconds: float) -> None:
+    """Wait for something outside this process that tells nobody when it is ready."""
+    socket_pair = socket.socketpair()
+    with socket_pair[0] as ours, socket_pair[1]:
+        ours.settimeout(seconds)
+        try:
+            ours.recv(1)
+        except TimeoutError:
+            return
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
