@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,15 +21,17 @@ from contentplatform.ingest.service import IngestService
 from contentplatform.ingest.snapshot import CatalogSnapshot
 from contentplatform.media import MediaKind
 from contentplatform.processing.port import MediaProcessor
-from contentplatform.storage.lifecycle import bucket_name
+from contentplatform.storage.lifecycle import BACKUP_REGION, BUCKETS, Tiering, bucket_name, upload_class
 from contentplatform.storage.port import BucketRole, ObjectStore, StorageClass
+from contentplatform.together import one_by_one
 from contentplatform.workflow.definition import STATE_MACHINE
-from contentplatform.workflow.port import TaskContext, TaskFunction, WorkflowEngine
+from contentplatform.workflow.port import STATE_MACHINE_NAME, TaskContext, TaskFunction, WorkflowEngine
 from contentplatform.workflow.publication import Publication
 from contentplatform.workflow.steps import Step, Steps
 
 if TYPE_CHECKING:
     from contentplatform.catalog.local import LocalCatalog
+    from contentplatform.drivers.boto import Aws
     from contentplatform.drivers.doorbell import Doorbell
     from contentplatform.drivers.sqlite import Database, Schema
     from contentplatform.processing.local import LocalMediaProcessor
@@ -68,7 +71,41 @@ class Platform:
         return self.events.drain(lambda event: self.ingest.handle(event.key), limit=limit)
 
 
-class LocalHome:
+class Home(ABC):
+    """A running platform as the command line knows it, whichever home it is."""
+
+    platform: Platform
+
+    @abstractmethod
+    def take_in_all(self) -> None:
+        """Handle every event that is due now, where nobody else does. aws: the upload handler does."""
+
+    @abstractmethod
+    def index_for_search(self) -> None:
+        """Bring the search index up to date, where nobody else does. aws: the search indexer does."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """What a command owes before it ends."""
+
+    @abstractmethod
+    def workers(self) -> int:
+        """How many workers are alive; 0: nothing is processed before one is started."""
+
+    @abstractmethod
+    def check_usable(self) -> None:
+        """Raise Unavailable if nothing more can be written by this process."""
+
+    @abstractmethod
+    def unfinished(self, executions: Collection[str]) -> Collection[str]:
+        """Those of these executions that have not ended."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of everything. Idempotent."""
+
+
+class LocalHome(Home):
     """The platform on this machine, with what only this home has: a worker, checks, maintenance."""
 
     def __init__(
@@ -113,16 +150,19 @@ class LocalHome:
         )
 
     def workers(self) -> int:
-        """How many workers are alive in this data folder."""
         return sum(worker.live for worker in self.engine.workers())
 
+    def check_usable(self) -> None:
+        self.database.check_usable()
+
+    def unfinished(self, executions: Collection[str]) -> Collection[str]:
+        return self.engine.unfinished(executions)
+
     def take_in_all(self) -> None:
-        """Handle every event that is due now."""
         while self.platform.take_in():
             pass
 
     def index_for_search(self) -> None:
-        """Bring the search index up to date with every acknowledged write."""
         while self.catalog.index_pending():
             pass
 
@@ -133,7 +173,6 @@ class LocalHome:
         return sweep(self.platform.settings.data_folder / SCRATCH_FOLDER_NAME)
 
     def finish(self) -> None:
-        """What a command owes before it ends: events handled, index and sidecar manifests written."""
         self.take_in_all()
         self.index_for_search()
         self.store.flush_journal()
@@ -168,9 +207,37 @@ class LocalHome:
         )
 
     def close(self) -> None:
-        """End every child and let go of the data folder. Idempotent."""
         self.platform.processor.close()
         self.database.close()
+
+
+class AwsHome(Home):
+    """The platform on AWS: queue, functions and streams do what a worker does at home."""
+
+    def __init__(self, platform: Platform, aws: Aws) -> None:
+        self.platform = platform
+        self.aws = aws
+
+    def take_in_all(self) -> None:
+        """Nothing: the queue calls the upload handler."""
+
+    def index_for_search(self) -> None:
+        """Nothing: the table's stream calls the search indexer."""
+
+    def finish(self) -> None:
+        """Nothing: each call was durable when it returned."""
+
+    def workers(self) -> int:
+        return self.platform.settings.aws.upload_handlers
+
+    def check_usable(self) -> None:
+        """Nothing that could fail for good: each call stands for itself."""
+
+    def unfinished(self, executions: Collection[str]) -> Collection[str]:
+        return [name for name in executions if not self.platform.engine.get(name).status.ended]
+
+    def close(self) -> None:
+        self.platform.processor.close()
 
 
 def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource | None = None) -> LocalHome:
@@ -226,6 +293,63 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
         database.close()
         raise
     return LocalHome(platform, database, store, catalog, engine, ids, doorbell, processor)
+
+
+def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
+    """Connect to the home on AWS that was deployed with these settings; nothing is asked of AWS yet.
+
+    The same services as at home over other adapters. Nothing commits together here: each write is conditional, and
+    each sequence of writes can be repeated.
+    """
+    from contentplatform.catalog.aws import DynamoCatalog  # noqa: PLC0415 - the local home must not load boto3
+    from contentplatform.drivers.boto import Aws  # noqa: PLC0415
+    from contentplatform.ingest.aws import SqsEventSource  # noqa: PLC0415
+    from contentplatform.storage.aws import S3ObjectStore  # noqa: PLC0415
+    from contentplatform.workflow.aws import StepFunctionsEngine  # noqa: PLC0415
+
+    clock = clock or SystemClock()
+    given = settings.aws
+    aws = Aws(region=given.region, account_id=given.account_id, profile=given.profile)
+    names = {role: bucket_name(role, settings.storage.bucket_suffix) for role in BucketRole}
+    store = S3ObjectStore(
+        aws,
+        bucket_names=names,
+        region_of=bucket_regions(settings),
+        upload_class=upload_class(Tiering(settings.storage.tiering)),
+    )
+    catalog = DynamoCatalog(aws, clock, bucket=names[BucketRole.PRIMARY])
+    machine = f"arn:aws:states:{given.region}:{aws.account_id}:stateMachine:{STATE_MACHINE_NAME}"
+    engine = StepFunctionsEngine(aws, clock, state_machine_arn=machine)
+    processor = _processor(settings)
+    publication = Publication(store, catalog)
+    ingest = IngestService(store, catalog, engine, publication, clock, one_by_one, PROCESSED_KINDS)
+    platform = Platform(
+        settings=settings,
+        clock=clock,
+        store=store,
+        catalog=catalog,
+        engine=engine,
+        events=SqsEventSource(aws, bucket_name=names[BucketRole.PRIMARY]),
+        ingest=ingest,
+        library=Library(store, catalog, engine, ingest, publication, clock, one_by_one),
+        steps=Steps(
+            store,
+            catalog,
+            publication,
+            processor,
+            clock,
+            settings.data_folder / SCRATCH_FOLDER_NAME,
+            one_by_one,
+        ),
+        processor=processor,
+    )
+    return AwsHome(platform, aws)
+
+
+def bucket_regions(settings: Settings) -> dict[BucketRole, str]:
+    """Where each bucket is, by the settings."""
+    far = {bucket.role for bucket in BUCKETS if bucket.region == BACKUP_REGION}
+    return {role: settings.aws.backup_region if role in far else settings.aws.region for role in BucketRole}
 
 
 def open_database(folder: Path, ids: IdSource) -> Database:

@@ -36,3 +36,8 @@ def repeated(work: Callable[[], T], doing: str) -> T:
         except Conflict as error:
             last = error
     raise Unavailable(doing, "others keep changing the same thing", hint="Try again") from last
+
+
+def one_by_one(work: Callable[[], T]) -> T:
+    """A ``Together`` of a home where nothing commits together: each conditional write stands for itself."""
+    return work()
