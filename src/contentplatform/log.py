@@ -23,12 +23,13 @@ DURATION_SECONDS: Final = "duration_seconds"
 COUNT: Final = "count"
 WORKER: Final = "worker"
 
-_FIELDS: Final = "contentplatform_fields"
+FIELDS_ATTRIBUTE: Final = "contentplatform_fields"
+"""Where a log record carries the fields of its event."""
 
 
 def event(logger: logging.Logger, level: int, message: str, **fields: Any) -> None:
     """Log one event: a constant ``message`` and its fields."""
-    logger.log(level, message, extra={_FIELDS: fields})
+    logger.log(level, message, extra={FIELDS_ATTRIBUTE: fields})
 
 
 class JsonFormatter(logging.Formatter):
@@ -39,7 +40,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **getattr(record, _FIELDS, {}),
+            **getattr(record, FIELDS_ATTRIBUTE, {}),
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
