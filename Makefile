@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 DEMO_DATA ?= demo-data
 SOURCES := src tests benchmarks
 EMULATOR ?= .emulator
+IN_LAMBDA := boto3 botocore python-dateutil s3transfer six urllib3  # what Lambda's own Python brings
 
 .PHONY: help install emulator demo test format lint types imports unit bench soak lock clean
 
@@ -60,6 +61,10 @@ lock:  ## Resolve the dependencies anew (needs uv)
 		--universal --python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock
 	uv pip compile tests/emulator.txt --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--universal --python-version 3.11 --custom-compile-command "make lock" --output-file tests/emulator.lock
+	for layer in runtime images; do uv pip compile src/contentplatform_infra/layers/$$layer.txt --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --constraints requirements.lock --python-version 3.13 \
+		--python-platform x86_64-manylinux_2_28 --no-python-downloads $(IN_LAMBDA:%=--no-emit-package %) \
+		--custom-compile-command "make lock" --output-file src/contentplatform_infra/layers/$$layer.lock || exit 1; done
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) $(EMULATOR) build dist $(DEMO_DATA) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
