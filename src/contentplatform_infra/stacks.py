@@ -1,0 +1,114 @@
+"""The stacks. They wire constructs and nothing else; names and settings are handed through.
+
+What the AWS emulator's CloudFormation refuses stands in stacks of its own, because one unknown type makes it refuse a
+whole template: keys, delivery logs, governance, audit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import ClassVar, Final
+
+from aws_cdk import Environment, Stack
+from constructs import Construct
+
+from contentplatform.config import Settings
+from contentplatform_infra.names import Names
+
+
+class StackName(StrEnum):
+    """The stacks, in the order in which they are deployed."""
+
+    BACKUP = "ContentPlatformBackup"
+    KEYS = "ContentPlatformKeys"
+    MAIN = "ContentPlatform"
+    DELIVERY_LOGS = "ContentPlatformDeliveryLogs"
+    GOVERNANCE = "ContentPlatformGovernance"
+    AUDIT = "ContentPlatformAudit"
+
+
+OPTION_OF: Final[Mapping[str, StackName]] = {
+    "backup": StackName.BACKUP,
+    "keys": StackName.KEYS,
+    "main": StackName.MAIN,
+    "delivery-logs": StackName.DELIVERY_LOGS,
+    "governance": StackName.GOVERNANCE,
+    "audit": StackName.AUDIT,
+}
+"""How ``--only`` calls them."""
+
+
+class PlatformStack(Stack):
+    """One stack of the platform: its name, what it is for, and which others have to stand before it."""
+
+    name: ClassVar[StackName]
+    holds: ClassVar[str]
+    needs: ClassVar[tuple[StackName, ...]] = ()
+    in_backup_region: ClassVar[bool] = False
+    keeps_data: ClassVar[bool] = False
+
+    def __init__(self, scope: Construct, settings: Settings, names: Names) -> None:
+        region = names.backup_region if self.in_backup_region else names.region
+        super().__init__(
+            scope,
+            self.name.value,
+            stack_name=self.name.value,
+            description=f"Content Platform: {self.holds}",
+            env=Environment(account=names.account_id, region=region),
+            termination_protection=self.keeps_data,
+        )
+        self.wire(settings, names)
+
+    def wire(self, settings: Settings, names: Names) -> None:
+        """Build the constructs and hand them to each other."""
+
+
+class BackupStack(PlatformStack):
+    """The buckets of the backup region, which replication has to find."""
+
+    name = StackName.BACKUP
+    holds = "the second copy and its access logs"
+    in_backup_region = True
+    keeps_data = True
+
+
+class KeysStack(PlatformStack):
+    """The public half of the key that signs URLs of private files."""
+
+    name = StackName.KEYS
+    holds = "the key that signed URLs are checked with"
+
+
+class MainStack(PlatformStack):
+    """The platform itself."""
+
+    name = StackName.MAIN
+    holds = "storage, catalog, processing, delivery and what watches them"
+    needs = (StackName.BACKUP, StackName.KEYS)
+    keeps_data = True
+
+
+class DeliveryLogsStack(PlatformStack):
+    """The edge's access log, and its additional metrics."""
+
+    name = StackName.DELIVERY_LOGS
+    holds = "the edge's access log and metrics"
+    needs = (StackName.MAIN,)
+
+
+class GovernanceStack(PlatformStack):
+    """Rules that are checked all the time, the budget, and what costs are reported from."""
+
+    name = StackName.GOVERNANCE
+    holds = "compliance rules, budget and cost reports"
+    needs = (StackName.MAIN,)
+
+
+class AuditStack(PlatformStack):
+    """Who wrote to or deleted from the second copy."""
+
+    name = StackName.AUDIT
+    holds = "the trail of every write to the second copy"
+    needs = (StackName.BACKUP,)
+    in_backup_region = True

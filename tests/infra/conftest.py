@@ -1,0 +1,67 @@
+"""The templates, made once a run for all test processes, and made anew for other settings.
+
+``templates`` is what most tests need: the stacks by name, as plain dictionaries. The CDK itself (a child process, two
+seconds to start) is only loaded where something is synthesised.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from infra.synthesis import Templates, read_templates, settings_of, synthesise
+
+if TYPE_CHECKING:
+    from aws_cdk.assertions import Template
+
+
+@pytest.fixture(scope="session")
+def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the templates for the default settings: made by the first test process that asks."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "assembly"
+    made = shared / "assembly.made"
+    with (shared / "assembly.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            synthesise(settings_of(), folder)
+            made.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def templates(assembly: Path) -> Templates:
+    """The templates for the default settings, by the stacks' names."""
+    return read_templates(assembly)
+
+
+@pytest.fixture(scope="session")
+def cdk_templates(templates: Templates) -> Mapping[str, Template]:
+    """The same, for the CDK's own assertions."""
+    import contentplatform_infra  # noqa: PLC0415 - names the Node to use, and so comes before the CDK
+
+    assert contentplatform_infra.__doc__
+    from aws_cdk.assertions import Template  # noqa: PLC0415 - same
+
+    return {name: Template.from_json(template) for name, template in templates.items()}
+
+
+@pytest.fixture(scope="session")
+def templates_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Templates]:
+    """A function that makes the templates for other settings: ``templates_for(aws={"object_lock": True})``."""
+
+    @cache
+    def made(frozen: str) -> Templates:
+        folder = tmp_path_factory.mktemp("variant")
+        synthesise(settings_of(**json.loads(frozen)), folder)
+        return read_templates(folder)
+
+    return lambda **tables: made(json.dumps(tables, sort_keys=True))
