@@ -101,6 +101,14 @@ class Home(ABC):
         """Those of these executions that have not ended."""
 
     @abstractmethod
+    def place(self) -> str:
+        """Where files are kept, for a person."""
+
+    @abstractmethod
+    def options(self) -> str:
+        """The options with which the command line finds this home again."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of everything. Idempotent."""
 
@@ -157,6 +165,12 @@ class LocalHome(Home):
 
     def unfinished(self, executions: Collection[str]) -> Collection[str]:
         return self.engine.unfinished(executions)
+
+    def place(self) -> str:
+        return str(self.platform.settings.data_folder)
+
+    def options(self) -> str:
+        return f"--data {self.platform.settings.data_folder}"
 
     def take_in_all(self) -> None:
         while self.platform.take_in():
@@ -235,6 +249,13 @@ class AwsHome(Home):
 
     def unfinished(self, executions: Collection[str]) -> Collection[str]:
         return [name for name in executions if not self.platform.engine.get(name).status.ended]
+
+    def place(self) -> str:
+        bucket = bucket_name(BucketRole.PRIMARY, self.platform.settings.storage.bucket_suffix)
+        return f"s3://{bucket} in {self.aws.region}"
+
+    def options(self) -> str:
+        return f"--home aws --data {self.platform.settings.data_folder}"
 
     def close(self) -> None:
         self.platform.processor.close()

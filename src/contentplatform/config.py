@@ -20,6 +20,8 @@ from contentplatform.errors import ConfigurationInvalid
 
 ENVIRONMENT_PREFIX: Final = "CONTENTPLATFORM_"
 CONFIG_FILE_NAME: Final = "contentplatform.toml"
+DEPLOYMENT_FILE_NAME: Final = "aws.toml"
+"""What ``deploy`` writes into the data folder: where the home on AWS is, as settings."""
 _GIB: Final = 1 << 30
 _MIB: Final = 1 << 20
 _REGION: Final = r"[a-z]{2}(-[a-z]+)+-\d"
@@ -133,6 +135,9 @@ class AwsSettings:
         5 * _GIB, "Up to this size the upload handler hashes an object itself", minimum=_MIB
     )
     log_retention_days: int = _setting(90, "How long the functions' logs are kept", minimum=1)
+    edge_address: str = _setting(
+        "", "Where to reach the edge instead of by its domain name, as http://host:port: for tests and private networks"
+    )
     monthly_budget_usd: float = _setting(50.0, "Monthly budget; an alert is sent at 80 % of it", minimum=1)
     policy_administrators: str = _setting(
         "", "ARNs of further roles, comma between, that may change bucket policies and the public access block"
@@ -174,9 +179,15 @@ TABLES: Final[Mapping[str, type[Any]]] = {
 
 
 def load(
-    *, data_folder: Path | None = None, config_file: Path | None = None, environment: Mapping[str, str] | None = None
+    *,
+    data_folder: Path | None = None,
+    config_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    deployed: bool = False,
 ) -> Settings:
     """Read the settings; a missing config file is an error only if it was named.
+
+    With ``deployed``, what ``deploy`` wrote down of the home on AWS goes before the settings file.
 
     Raises:
         ConfigurationInvalid: with every problem, a line each.
@@ -184,7 +195,12 @@ def load(
     variables = os.environ if environment is None else environment
     problems: list[str] = []
     folder = data_folder or Path(variables.get(f"{ENVIRONMENT_PREFIX}DATA", "") or default_data_folder(variables))
-    document = _read_document(config_file, folder, problems)
+    document = _read_document(
+        config_file or folder / CONFIG_FILE_NAME, must_exist=config_file is not None, problems=problems
+    )
+    if deployed:
+        for name, table in _read_document(folder / DEPLOYMENT_FILE_NAME, must_exist=False, problems=problems).items():
+            document[name] = {**document.get(name, {}), **table}
     problems.extend(
         f"[{name}] is not a table of settings; there are {_listed(TABLES)}" for name in document if name not in TABLES
     )
@@ -211,12 +227,11 @@ def environment_name(table: str, name: str) -> str:
     return f"{ENVIRONMENT_PREFIX}{table}_{name}".upper()
 
 
-def _read_document(config_file: Path | None, folder: Path, problems: list[str]) -> dict[str, Any]:
-    path = config_file or folder / CONFIG_FILE_NAME
+def _read_document(path: Path, *, must_exist: bool, problems: list[str]) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        if config_file is not None:
+        if must_exist:
             problems.append(f"{path} does not exist")
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         problems.append(f"{path} can't be read: {error}")

@@ -16,7 +16,9 @@ from contentplatform.clock import RandomIds
 from contentplatform.config import ProcessingSettings, Settings
 from contentplatform.drivers.volumes import Encryption, encryption_of
 from contentplatform.storage.port import BucketRole, walk_versions
-from contentplatform.verify import FOLDER, Report, Verdict, Verification
+from contentplatform.verify.local import LocalChecks
+from contentplatform.verify.report import Report, Verdict
+from contentplatform.verify.verification import FOLDER, Verification
 from contentplatform.worker import Worker
 
 Opened = Callable[..., LocalHome]
@@ -48,7 +50,7 @@ def verified(home: LocalHome) -> Report:
         assert home.engine.wait(names, 60)
 
     with Worker(home):
-        return Verification(home, RandomIds(), wait).run()
+        return Verification(home, LocalChecks(home), RandomIds(), wait).run()
 
 
 def failed(report: Report) -> set[str]:

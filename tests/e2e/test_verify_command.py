@@ -31,7 +31,7 @@ def test_people_get_a_row_for_each_check_and_a_summary(home: Commands) -> None:
 
 def test_scripts_get_the_same_rows_as_one_document(home: Commands) -> None:
     report = home.json("verify")
-    assert set(report) == {"healthy", "counts", "run", "rows", "left_over"}
+    assert set(report) == {"healthy", "counts", "run", "rows", "left_over", "kept"}
     assert (report["healthy"], report["left_over"], report["counts"]["failed"]) == (True, [], 0)
     assert {(row["verdict"]) for row in report["rows"]} <= set(report["counts"])
     assert all(row["name"] and row["detail"] for row in report["rows"])

@@ -82,7 +82,7 @@ def options(command: click.Command) -> Iterator[str]:
 def documented_commands() -> dict[str, str]:
     """The sections of docs/cli.md by the command in their heading."""
     text = read("docs/cli.md")
-    headings = re.findall(r"^(### `contentplatform ([a-z ]+?)(?: [A-Z\[][^`]*)?`)$", text, re.MULTILINE)
+    headings = re.findall(r"^(### `contentplatform ([a-z -]+?)(?: [A-Z\[][^`]*)?`)$", text, re.MULTILINE)
     return {name: section(text, heading) for heading, name in headings}
 
 

@@ -243,6 +243,7 @@ def _tell_what_waits(session: Session, stored: dict[str, str], outcome: AddOutco
     if waiting:
         workers = session.home.workers()
         who = f"{workers} running worker(s)" if workers else "a worker; none runs: start `contentplatform worker`"
+        who = "the functions on AWS" if session.aws is not None else who
         session.output.talk(f"{waiting} wait to be processed by {who}.")
 
 

@@ -12,7 +12,7 @@ import click
 from contentplatform import __version__, config, log
 from contentplatform.cli import executions, files, operate
 from contentplatform.cli.output import EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_USAGE, Output
-from contentplatform.cli.session import Session
+from contentplatform.cli.session import HomeName, Session
 from contentplatform.errors import PlatformError, Unavailable
 
 if TYPE_CHECKING:
@@ -34,21 +34,39 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Settings as TOML [default: contentplatform.toml in the data folder, if there is one].",
 )
+@click.option(
+    "--home",
+    "home_name",
+    type=click.Choice([name.value for name in HomeName]),
+    envvar="CONTENTPLATFORM_HOME",
+    default=HomeName.LOCAL.value,
+    help="This machine, or the home on AWS that `deploy` made [default: $CONTENTPLATFORM_HOME, else local].",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout; words go to stderr.")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens, as JSON lines on stderr.")
 @click.version_option(__version__, prog_name="contentplatform")
 @click.pass_context
 def cli(
-    context: click.Context, data_folder: Path | None, config_file: Path | None, *, as_json: bool, verbose: bool
+    context: click.Context,
+    data_folder: Path | None,
+    config_file: Path | None,
+    home_name: str,
+    *,
+    as_json: bool,
+    verbose: bool,
 ) -> None:
     """Keep media files safe, make the renditions that the web needs, and find them again.
 
     Begin with `contentplatform add PHOTO…`, then `contentplatform list`.
     """
     log.configure(logging.INFO if verbose else logging.ERROR)
+    name = HomeName(home_name)
     context.obj = Session(
         output=Output(as_json=as_json),
-        load_settings=lambda: config.load(data_folder=data_folder, config_file=config_file),
+        home_name=name,
+        load_settings=lambda: config.load(
+            data_folder=data_folder, config_file=config_file, deployed=name is HomeName.AWS
+        ),
     )
     context.call_on_close(context.obj.close)
 

@@ -1,4 +1,4 @@
-"""Commands for who runs the platform: ``worker reprocess fsck verify demo``."""
+"""Commands for who runs the platform: ``worker reprocess fsck verify load-test demo``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import click
 from contentplatform.cli.adding import AddRequest, add_files, plan
 from contentplatform.cli.output import EXIT_NEEDS_ATTENTION, EXIT_OK, shown, size
 from contentplatform.cli.session import Session, hands, pass_session
+from contentplatform.cli.verifying import run_verification
 from contentplatform.clock import RandomIds
 from contentplatform.errors import PlatformError
 from contentplatform.findings import CheckRun, Severity, run_checks
@@ -40,14 +41,14 @@ def worker(session: Session) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    for line in session.home.gaps():
+    for line in session.local.gaps():
         session.output.talk(line)
-    with Worker(session.home):
+    with Worker(session.local):
         session.output.talk(f"Working on {session.platform.settings.data_folder}. Ctrl-C ends it.")
         while not session.platform.clock.wait(stopping, _LOOK_SECONDS):
-            session.home.database.check_usable()  # else it would live on without doing anything
+            session.local.database.check_usable()  # else it would live on without doing anything
         session.output.talk("Stopping: what is at work is finished or handed back.")
-    session.home.finish()
+    session.local.finish()
     return EXIT_OK
 
 
@@ -89,7 +90,7 @@ def fsck(session: Session, *, deep: bool, repair: bool, rebuild_catalog: bool) -
         report = rebuild(session.load_settings())
         output.talk(report.sentence())
     try:
-        findings = list(run_checks(session.home.checks(), CheckRun(deep=deep, repair=repair)))
+        findings = list(run_checks(session.local.checks(), CheckRun(deep=deep, repair=repair)))
     except PlatformError as error:
         output.fail(error)
         return EXIT_COULD_NOT_CHECK
@@ -114,27 +115,67 @@ def verify(session: Session) -> int:
 
     What it makes lies under `_verify/` and is removed again.
     """
-    from contentplatform.verify import Verdict, Verification  # noqa: PLC0415 - as above
+    from contentplatform.verify.report import Verdict  # noqa: PLC0415 - as above
 
     output = session.output
-    with hands(session) as helping:
-
-        def wait(keys: list[str]) -> None:
-            session.home.take_in_all()
-            library = session.platform.library
-            records = [library.record(key) for key in keys]
-            helping.wait_for([library.entry(r.file_path, r.version_id).execution for r in records])
-
-        helping.see_to_it()
-        report = Verification(session.home, RandomIds(), wait).run()
+    report = run_verification(session)
     for row in report.rows:
         verdict = click.style(f"{row.verdict.value:10}", fg=_COLOURS[row.verdict.value])
         output.line(f"{verdict} {row.name}: {shown(row.detail)}")
+    for kept in report.kept:
+        output.line(f"{click.style('kept', fg='yellow')}       {shown(kept)}")
     for leftover in report.left_over:
         output.line(f"{click.style('left over', fg='red')}  {shown(leftover)}")
     counts = {verdict.value: sum(row.verdict is verdict for row in report.rows) for verdict in Verdict}
     output.line(", ".join(f"{count} {name}" for name, count in counts.items()))
     output.document({"healthy": report.healthy, "counts": counts, **asdict(report)})
+    return EXIT_OK if report.healthy else EXIT_NEEDS_ATTENTION
+
+
+@click.command("load-test")
+@click.option("--files", type=click.IntRange(min=1), default=50, show_default=True, help="How many files.")
+@click.option(
+    "--size", "file_size_bytes", type=click.IntRange(min=1), default=1 << 20, show_default=True, help="Bytes of each."
+)
+@click.option("--at-once", type=click.IntRange(min=1), default=10, show_default=True, help="Uploads at a time.")
+@pass_session
+def load_test(session: Session, files: int, file_size_bytes: int, at_once: int) -> int:
+    """Put many photos through at once, and tell throughput and latencies.
+
+    What it makes lies under `_load-test/` and is removed again. A file that is lost or fails makes the run fail.
+    """
+    from contentplatform.load_test import Load, LoadTest  # noqa: PLC0415 - as above
+    from contentplatform.processing.samples import sample_photo  # noqa: PLC0415 - as above
+
+    output = session.output
+    with tempfile.TemporaryDirectory() as folder:
+        photo = sample_photo(Path(folder)).read_bytes()
+    with hands(session) as helping:
+        helping.see_to_it()
+        load = Load(files, file_size_bytes, at_once)
+        report = LoadTest(session.home, photo, load, RandomIds(), helping.pause).run()
+    for trouble in (*report.troubled, *report.left_over):
+        output.line(shown(trouble))
+    rate = f"{report.stored_bytes_per_second / 1e6:.1f} MB/s"
+    output.line(f"stored      {report.stored} of {report.files} in {report.store_seconds:.1f} s  {rate}")
+    output.line(
+        f"completed   {report.completed} of {report.files} in {report.total_seconds:.1f} s "
+        f" {report.files_per_second:.2f} files/s"
+    )
+    for label, told in (("stored", report.acknowledged), ("completed", report.completed_after)):
+        if told is not None:
+            output.line(
+                f"{label} after  p50 {told.p50:.2f} s, p95 {told.p95:.2f} s, p99 {told.p99:.2f} s, "
+                f"longest {told.longest:.2f} s"
+            )
+    output.document(
+        {
+            "healthy": report.healthy,
+            "files_per_second": report.files_per_second,
+            "stored_bytes_per_second": report.stored_bytes_per_second,
+            **asdict(report),
+        }
+    )
     return EXIT_OK if report.healthy else EXIT_NEEDS_ATTENTION
 
 
@@ -166,11 +207,10 @@ def demo(session: Session) -> int:
             for rendition in item.get("renditions", ())
         ]
         output.table(("ORIGINAL", "RENDITION", "PIXELS", "SIZE", "KEY"), rows)
-        folder = session.platform.settings.data_folder
         output.line("")
-        output.line(f"{len(outcome.items)} files, {len(rows)} renditions, all kept in {folder}")
-        output.line(f"Next: {sys.argv[0]} --data {folder} list")
+        output.line(f"{len(outcome.items)} files, {len(rows)} renditions, all kept in {session.home.place()}")
+        output.line(f"Next: {sys.argv[0]} {session.home.options()} list")
     return EXIT_OK
 
 
-COMMANDS = (worker, reprocess, fsck, verify, demo)
+COMMANDS = (worker, reprocess, fsck, verify, load_test, demo)

@@ -6,18 +6,29 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from contentplatform.cli.output import Output
 from contentplatform.config import Settings
+from contentplatform.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from contentplatform.app import LocalHome, Platform
+    from contentplatform.app import AwsHome, Home, LocalHome, Platform
     from contentplatform.worker import Worker
 
-_PAUSE_SECONDS: Final = 0.05
+_LOCAL_PAUSE_SECONDS: Final = 0.05
+_AWS_PAUSE_SECONDS: Final = 0.25
+"""Each look costs requests there."""
+
+
+class HomeName(StrEnum):
+    """Where the platform runs."""
+
+    LOCAL = "local"
+    AWS = "aws"
 
 
 @dataclass(slots=True)
@@ -25,17 +36,42 @@ class Session:
     """Opens the home when a command first needs it."""
 
     output: Output
+    home_name: HomeName
     load_settings: Callable[[], Settings]
-    _home: LocalHome | None = field(default=None)
+    _home: Home | None = field(default=None)
 
     @property
-    def home(self) -> LocalHome:
-        """The home, with what only it has: worker, checks, maintenance."""
+    def home(self) -> Home:
+        """The home that the command was asked to work in."""
         if self._home is None:
-            from contentplatform.app import open_local  # noqa: PLC0415 - `--help` must not load a database driver
+            # `--help` must not load a database driver or a cloud library
+            from contentplatform.app import open_aws, open_local  # noqa: PLC0415
 
-            self._home = open_local(self.load_settings())
+            settings = self.load_settings()
+            self._home = open_local(settings) if self.home_name is HomeName.LOCAL else open_aws(settings)
         return self._home
+
+    @property
+    def local(self) -> LocalHome:
+        """The home on this machine, with what only it has: worker, checks, maintenance.
+
+        Raises:
+            InvalidRequest: the command was asked to work in another home.
+        """
+        from contentplatform.app import LocalHome  # noqa: PLC0415 - as above
+
+        if not isinstance(self.home, LocalHome):
+            raise InvalidRequest(
+                "starting this command", "it is for the home on this machine; AWS does this work itself there"
+            )
+        return self.home
+
+    @property
+    def aws(self) -> AwsHome | None:
+        """The home on AWS, if the command works there."""
+        from contentplatform.app import AwsHome  # noqa: PLC0415 - as above
+
+        return self.home if isinstance(self.home, AwsHome) else None
 
     @property
     def platform(self) -> Platform:
@@ -52,16 +88,18 @@ class Session:
 class Hands:
     """Sees to it that somebody works while a command waits: a worker that runs already, or else this process."""
 
-    def __init__(self, home: LocalHome) -> None:
-        self._home = home
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._home = session.home
+        self._pause_seconds = _LOCAL_PAUSE_SECONDS if session.aws is None else _AWS_PAUSE_SECONDS
         self._own: Worker | None = None
 
     def see_to_it(self) -> None:
-        """Begin to work here if nobody works on this data folder (any more)."""
+        """Begin to work here if nobody works for this home (any more)."""
         if self._own is None and not self._home.workers():
             from contentplatform.worker import Worker  # noqa: PLC0415
 
-            self._own = Worker(self._home)
+            self._own = Worker(self._session.local)
             self._own.start()
 
     def pause(self) -> None:
@@ -70,13 +108,13 @@ class Hands:
         Raises:
             Unavailable: nothing more can be written by this process, so that waiting for its own work is in vain.
         """
-        self._home.database.check_usable()
+        self._home.check_usable()
         self.see_to_it()
-        self._home.platform.clock.wait(threading.Event(), _PAUSE_SECONDS)
+        self._home.platform.clock.wait(threading.Event(), self._pause_seconds)
 
     def wait_for(self, executions: Collection[str]) -> None:
         """Wait until these executions have ended."""
-        while self._home.engine.unfinished(executions):
+        while self._home.unfinished(executions):
             self.pause()
 
     def stop(self) -> None:
@@ -88,7 +126,7 @@ class Hands:
 @contextmanager
 def hands(session: Session) -> Iterator[Hands]:
     """Somebody who works, for as long as the block lasts."""
-    helping = Hands(session.home)
+    helping = Hands(session)
     try:
         yield helping
     finally:

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import re
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
 from typing import Final
 
-from contentplatform.app import LocalHome
+from contentplatform.app import Home
 from contentplatform.catalog.port import Record, SearchQuery
 from contentplatform.clock import IdSource
-from contentplatform.drivers.volumes import Encryption, encryption_of
 from contentplatform.errors import ErrorCode, NotFound, PlatformError
-from contentplatform.findings import CheckRun, Severity, run_checks
 from contentplatform.ingest.service import raw_key
 from contentplatform.media import ProcessingStatus, file_id
 from contentplatform.processing.samples import sample_photo
 from contentplatform.storage.port import BucketRole, ByteRange, ObjectVersion, PutOptions, erase, walk_versions
+from contentplatform.together import repeated
+from contentplatform.verify.report import FailedCheck, Report, Row, Verdict, judged
 from contentplatform.workflow.definition import STATE_MACHINE, problems
 from contentplatform.workflow.port import ExecutionStatus
 from contentplatform.workflow.publication import manifest_key
@@ -32,69 +31,49 @@ from contentplatform.workflow.publication import manifest_key
 FOLDER: Final = "_verify"
 _RECENT_EXECUTIONS: Final = 200
 _SUCCESS_RATE: Final = 0.95
-_WAITED_SECONDS: Final = 120.0
+_MADE: Final = ("photo.jpg", "note.txt", "broken.jpg", "bucket.txt")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-
-class Verdict(StrEnum):
-    """How a check came out."""
-
-    PASSED = "passed"
-    WARNING = "warning"
-    """Could not be told, or is not as it should be without being broken."""
-    FAILED = "failed"
-    NOT_BUILT = "not built"
-    """This version of the platform has no such part."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One check and its outcome."""
-
-    name: str
-    verdict: Verdict
-    detail: str
-
-
-@dataclass(slots=True)
-class Report:
-    """A whole run."""
-
-    run: str
-    rows: list[Row] = field(default_factory=list)
-    left_over: list[str] = field(default_factory=list)
-    """What the run made and could not remove, with its date."""
-
-    @property
-    def healthy(self) -> bool:
-        """Whether nothing failed and nothing was left behind."""
-        return not self.left_over and all(row.verdict is not Verdict.FAILED for row in self.rows)
-
-
-class FailedCheck(Exception):  # noqa: N818 - private to this module's checks; named for what happened
-    """The reason, in words."""
-
-
-class UnsureCheck(Exception):  # noqa: N818 - same
-    """Why it can't be told."""
 
 
 _DESERVED: Final = frozenset(code.value for code in ErrorCode) - {ErrorCode.INTERNAL, ErrorCode.NO_SPACE}
 """Failures that say something of the file, not of the platform."""
-_NOT_BUILT: Final = (
-    ("edge answers", "delivery"),
-    ("replication configured and at least 90 % complete", "backup"),
-    ("lifecycle rules are applied", "moving between tiers"),
-    ("metrics", "monitoring"),
-)
+
+
+class HomeChecks(ABC):
+    """What is looked at in one home only."""
+
+    @abstractmethod
+    def before(self, run: str) -> Iterator[tuple[str, Callable[[], str]]]:
+        """Checks by name of what has to be there. A check returns what it saw, or raises."""
+
+    @abstractmethod
+    def after(self, run: str) -> Iterator[tuple[str, Callable[[], str]]]:
+        """Checks that look at what the run has put through, or at how the home stands."""
+
+    @abstractmethod
+    def shown(self, record: Record) -> None:
+        """A photo has gone through: the checks behind may look at what became of it."""
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Return when what was set off has come to rest."""
+
+    @abstractmethod
+    def may_stay(self, role: BucketRole) -> bool:
+        """Whether this bucket forbids to delete versions before their time."""
+
+    @abstractmethod
+    def not_built(self) -> tuple[tuple[str, str], ...]:
+        """Checks that can't be made yet, and which part is missing."""
 
 
 class Verification:
     """One run of every check. ``wait`` returns when the executions of these keys have ended, or raises."""
 
-    def __init__(self, home: LocalHome, ids: IdSource, wait: Callable[[list[str]], None]) -> None:
+    def __init__(self, home: Home, checks: HomeChecks, ids: IdSource, wait: Callable[[list[str]], None]) -> None:
         self._home = home
         self._platform = home.platform
+        self._of_home = checks
         self._wait = wait
         self._run = ids.new_id()
         self._started_at = home.platform.clock.now()
@@ -105,25 +84,25 @@ class Verification:
         report = Report(self._run)
         try:
             for name, check in self._checks():
-                report.rows.append(_judged(name, check))
-            report.rows.extend(Row(name, Verdict.NOT_BUILT, f"there is no {room} yet") for name, room in _NOT_BUILT)
+                report.rows.append(judged(name, check))
+            report.rows.extend(
+                Row(name, Verdict.NOT_BUILT, f"there is no {room} yet") for name, room in self._of_home.not_built()
+            )
         finally:
-            report.left_over = self._clean_up()
+            self._clean_up(report)
         return report
 
     def _checks(self) -> Iterator[tuple[str, Callable[[], str]]]:
         yield "buckets are there and take objects", self._buckets
         yield "versions are kept", self._versioning
-        yield "the catalog's tables are whole", self._catalog
-        yield "jobs on untrusted bytes are fenced in", self._sandbox
+        yield from self._of_home.before(self._run)
         yield "the workflow's definition is sound", self._definition
         yield "an image goes through", self._image
         yield "a document goes through", self._document
         yield "a broken file named .jpg fails, in words", self._broken
         yield "records are well-formed", self._records
         yield "executions succeed", self._success_rate
-        yield "nobody else can read the files", self._permissions
-        yield "files are encrypted at rest", self._encryption
+        yield from self._of_home.after(self._run)
 
     # -- what is there ---------------------------------------------------------------------------------------
 
@@ -146,20 +125,6 @@ class Verification:
                 raise FailedCheck("the older version is not what was stored")
         return "an overwritten object was read back by its version"
 
-    def _catalog(self) -> str:
-        findings = [
-            finding for finding in run_checks(self._home.checks(), CheckRun()) if finding.severity is Severity.DAMAGE
-        ]
-        if findings:
-            raise FailedCheck(f"{len(findings)} findings, the first: {findings[0].message}; run `fsck`")
-        return "no damage found by fsck"
-
-    def _sandbox(self) -> str:
-        gaps = self._home.gaps()
-        if gaps:
-            raise UnsureCheck("; ".join(gaps))
-        return "no network, own files only, limits on memory, time and size"
-
     def _definition(self) -> str:
         found = problems(STATE_MACHINE)
         if found:
@@ -179,6 +144,7 @@ class Verification:
         missing = {"thumbnail", "medium", "webp"} - {rendition.name for rendition in record.renditions}
         if missing:
             raise FailedCheck(f"no {', '.join(sorted(missing))}")
+        self._of_home.shown(record)
         return "thumbnail, medium and WebP appeared"
 
     def _document(self) -> str:
@@ -234,37 +200,23 @@ class Verification:
             raise FailedCheck(f"{len(faults)} of the last {len(ended)} failed by a fault of the platform")
         return f"{rate:.0%} of the last {len(ended)} ended as their files deserve"
 
-    def _permissions(self) -> str:
-        folder = self._platform.settings.data_folder
-        mode = folder.stat().st_mode & 0o777
-        if mode & 0o007:
-            raise FailedCheck(f"{folder} is open to every user of this machine (mode {mode:o}); chmod o= it")
-        return f"{folder} has mode {mode:o}"
-
-    def _encryption(self) -> str:
-        match encryption_of(self._platform.settings.data_folder):
-            case Encryption.ENCRYPTED:
-                return "the volume is encrypted"
-            case Encryption.PLAIN:
-                raise UnsureCheck("off, and the volume below is not encrypted")
-            case Encryption.UNKNOWN:
-                raise UnsureCheck("off, and it can't be told whether the volume below is encrypted")
-
     # -- cleaning up -----------------------------------------------------------------------------------------
 
-    def _clean_up(self) -> list[str]:
-        """Remove every version of what this run made; what could not be removed, with its date."""
-        left: list[str] = []
-        for name in ("photo.jpg", "note.txt", "broken.jpg", "bucket.txt"):
+    def _clean_up(self, report: Report) -> None:
+        """Remove every version of what this run made; the report tells what could not be removed, with its date."""
+        for name in _MADE:
             self._forget(self._prefix + name)
+        self._of_home.settle()
+        for name in _MADE:  # an event that came late may have written it once more
+            erase(self._platform.store, BucketRole.ANALYTICS, manifest_key(file_id(self._prefix + name)))
         for role in BucketRole:
             for version in list(self._made(role)):
                 try:
                     self._platform.store.delete_version(role, version.key, version.version_id)
                 except PlatformError as error:
-                    left.append(f"{role}/{version.key} of {version.created_at:%Y-%m-%d}: {error.why}")
+                    told = f"{role}/{version.key} of {version.created_at:%Y-%m-%d}: {error.why}"
+                    (report.kept if self._of_home.may_stay(role) else report.left_over).append(told)
         self._home.finish()
-        return left
 
     def _forget(self, key: str) -> None:
         catalog, store = self._platform.catalog, self._platform.store
@@ -277,8 +229,12 @@ class Verification:
                 erase(store, BucketRole.PROCESSED, rendition.stored_key)
                 erase(store, BucketRole.PROCESSED, rendition.key)
         erase(store, BucketRole.PRIMARY, key)
-        self._home.take_in_all()
-        catalog.remove(record.file_id, catalog.get(record.file_id).revision)
+        self._platform.ingest.handle(key)
+
+        def remove() -> None:
+            catalog.remove(record.file_id, catalog.get(record.file_id).revision)
+
+        repeated(remove, f"removing the record of {key}")
         erase(store, BucketRole.ANALYTICS, manifest_key(record.file_id))
 
     def _made(self, role: BucketRole) -> Iterator[ObjectVersion]:
@@ -288,14 +244,3 @@ class Verification:
             prefixes |= {raw_key(self._prefix, moment) for moment in (self._started_at, self._platform.clock.now())}
         for prefix in sorted(prefixes):
             yield from walk_versions(self._platform.store, role, prefix)
-
-
-def _judged(name: str, check: Callable[[], str]) -> Row:
-    try:
-        return Row(name, Verdict.PASSED, check())
-    except FailedCheck as error:
-        return Row(name, Verdict.FAILED, str(error))
-    except UnsureCheck as error:
-        return Row(name, Verdict.WARNING, str(error))
-    except PlatformError as error:
-        return Row(name, Verdict.FAILED, error.public)
