@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import pytest
 
@@ -191,6 +191,43 @@ def test_a_job_sees_no_file_but_its_own(bench: Bench, tmp_path: Path) -> None:
         assert "Permission denied" in bench.failure("open", path=path, mode=mode).private
     assert "Permission denied" in bench.failure("list", path="/proc/self/fd").private
     assert bench.run("open", path="mine", mode="wb") == {"open": "mine"}
+
+
+SPYING: Final = """
+import os, sys
+from contentplatform.drivers import confinement
+
+confinement._drop_capabilities()  # as on Lambda; who has more than the reader is safe from it anyway
+if "hide" in sys.argv:
+    confinement.hide_own_process()
+child = os.fork()
+if child == 0:
+    try:
+        found = open(f"/proc/{os.getppid()}/environ", "rb").read()
+    except PermissionError:
+        found = b"nothing"
+    os.write(1, b"the secret" if b"a-secret-key" in found else found)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@linux_only
+@pytest.mark.parametrize(("arguments", "found"), [((), "the secret"), (("hide",), "nothing")])
+def test_an_owner_of_jobs_that_see_proc_hides_its_environment(arguments: tuple[str, ...], found: str) -> None:
+    environment = {**os.environ, "AWS_SECRET_ACCESS_KEY": "a-secret-key"}
+    spying = [sys.executable, "-c", SPYING, *arguments]
+    told = subprocess.run(spying, env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout == found
+
+
+def test_the_way_to_python_s_own_libraries_is_passed_on(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/var/lang/lib")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-key")
+    found = make_bench().run("surroundings")
+    assert set(found["environment"]) - {"LC_CTYPE"} == {"LANG", "LD_LIBRARY_PATH", "PYTHONPATH"}
 
 
 @linux_only

@@ -58,6 +58,7 @@ class Confinement:
 
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
 _PR_SET_SECCOMP: Final = 22
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _SECCOMP_MODE_FILTER: Final = 2
@@ -104,6 +105,16 @@ def confine(limits: JobLimits, scratch: Path, parent_pid: int) -> Confinement:
         dies_with_parent=dies_with_parent,
         memory_watched=True,
     )
+
+
+def hide_own_process() -> None:
+    """Keep other processes of this user from reading the calling one's memory and environment, where secrets may be.
+
+    For the owner of jobs on a kernel without Landlock, where ``/proc`` is open to them. It costs core dumps, and
+    debuggers that would attach.
+    """
+    if _IS_LINUX:
+        _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _die_with(parent_pid: int) -> bool:

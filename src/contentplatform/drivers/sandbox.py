@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from contentplatform.drivers.confinement import Confinement, JobLimits
+from contentplatform.drivers.confinement import Confinement, JobLimits, hide_own_process
 from contentplatform.drivers.zygote import LENGTH, KilledFor, receive_frame, send_frame
 from contentplatform.errors import (
     Cancelled,
@@ -44,6 +44,7 @@ _PRIVATE_CHARACTERS: Final = 8_000
 _TOO_MUCH: Final = "The original is kept; an operator can raise the limit"
 _SENT_FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _READ_BYTES: Final = 1 << 16
+_LOADER_PATH: Final = "LD_LIBRARY_PATH"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,9 @@ class Sandbox:
     """Runs one function, named ``module:function``, on untrusted sources, each run in a child of its own.
 
     The module is imported by the zygote and by nobody else. ``environment`` is all that the zygote and its children
-    see of the environment: the service's own variables, which may hold secrets, are not passed on. A zygote that says
-    nothing for ``silence_seconds`` past a job's wall-clock limit counts as stuck and is replaced.
+    see of the environment, beside the ways to Python's libraries and modules: the service's own variables, which may
+    hold secrets, are not passed on. A zygote that says nothing for ``silence_seconds`` past a job's wall-clock limit
+    counts as stuck and is replaced.
     """
 
     def __init__(
@@ -112,6 +114,9 @@ class Sandbox:
         # The zygote finds modules where this process does, however that came about (a wheel, a layer, a checkout).
         own_path = [self._environment.get("PYTHONPATH", ""), *sys.path]
         self._environment["PYTHONPATH"] = os.pathsep.join(folder for folder in own_path if folder)
+        # Where Python itself is linked against a library beside it, as on Lambda, it starts by this variable only.
+        if _LOADER_PATH in os.environ:
+            self._environment.setdefault(_LOADER_PATH, os.environ[_LOADER_PATH])
         self._lock = threading.Lock()
         self._zygote: _ZygoteHandle | None = None
         self._closed = threading.Event()
@@ -257,7 +262,10 @@ def _start(entry_point: str, environment: Mapping[str, str]) -> _ZygoteHandle:
         received = None
     ours.settimeout(None)
     if received is not None and "ready" in received[0]:
-        return _ZygoteHandle(process, ours, Confinement(**received[0]["ready"]))
+        walls = Confinement(**received[0]["ready"])
+        if not walls.files_hidden:
+            hide_own_process()
+        return _ZygoteHandle(process, ours, walls)
     ours.close()
     if received is None and process.poll() is None:
         process.kill()

@@ -47,7 +47,8 @@ FUNCTIONS: Final = (
     Function(
         "content-image-processor",
         "makes an image's renditions",
-        2_048,
+        # The sandbox's limit for one job, 2 GiB, and Python itself: what fits at home fits here.
+        3_008,
         600,
         scratch_mb=2_048,
         layers=(Layer.RUNTIME, Layer.IMAGES),
