@@ -11,11 +11,14 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A global secondary index; sparse where an item lacks its keys. It holds whole items."""
+    """A global secondary index; sparse where an item lacks its keys."""
 
     name: str
     partition_key: str
     sort_key: str | None = None
+    attributes: tuple[str, ...] | None = None
+    """What it holds beside the keys of table and index (projection INCLUDE); none named: these keys only (KEYS_ONLY);
+    None: whole items (ALL). What an index does not hold costs no write when it changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,11 @@ METADATA: Final = Table(
     holds="one record an original, and a redirect where one was moved away",
     partition_key="file_id",
     indexes=(
-        Index("by-upload-time", "listing", "listing_order"),
-        Index("by-file-hash", "file_hash", "listing_order"),
-        Index("by-redirect-target", "moved_to"),
+        Index("by-upload-time", "listing", "listing_order", ("size",)),
+        Index("by-kind", "listing_kind", "listing_order", ("size",)),
+        Index("by-status", "listing_status", "listing_order", ("size",)),
+        Index("by-file-hash", "file_hash", "listing_order", ()),
+        Index("by-redirect-target", "moved_to", attributes=()),
     ),
     streamed=True,
 )
@@ -48,8 +53,8 @@ LEDGER: Final = Table(
     partition_key="file_id",
     sort_key="version",
     indexes=(
-        Index("by-content", "content_recipe"),
-        Index("by-entry-status", "entry_status", "entry_order"),
+        Index("by-content", "content_recipe", attributes=()),
+        Index("by-entry-status", "entry_status", "entry_order", ("kind", "recipe")),
         Index("executions-by-time", "execution_listing", "execution_order"),
         Index("executions-by-status", "execution_status", "execution_order"),
         Index("executions-by-file", "execution_file", "execution_order"),
@@ -60,7 +65,6 @@ SEARCH: Final = Table(
     holds="a row a word, tag or folder and record, the newest first; made from the records' stream",
     partition_key="term",
     sort_key="newest_first",
-    indexes=(Index("by-file", "file_id", "term"),),
 )
 TABLES: Final = (METADATA, LEDGER, SEARCH)
 
