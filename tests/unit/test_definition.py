@@ -237,6 +237,12 @@ def test_errors_go_by_their_name_and_that_of_their_families(error: Exception, na
     assert "secret" not in failure.cause
 
 
+def lambda_error(name: str, message: str) -> dict[str, Any]:
+    """The data after a function on Lambda failed: its error's type and message, wrapped in JSON."""
+    wrapped = {"errorMessage": message, "errorType": name, "stackTrace": ["secret"]}
+    return {"error": {"Error": name, "Cause": json.dumps(wrapped)}}
+
+
 @pytest.mark.parametrize(
     ("data", "code", "words"),
     [
@@ -257,6 +263,29 @@ def test_errors_go_by_their_name_and_that_of_their_families(error: Exception, na
             "late",
         ),
         ({}, ErrorCode.INTERNAL, "it failed without saying why"),
+        (lambda_error("E_DECODE", "[E_DECODE] truncated"), ErrorCode.DECODE, "truncated"),
+        (lambda_error("Runtime.HandlerError", "[E_DECODE] truncated"), ErrorCode.DECODE, "truncated"),
+        (lambda_error("Runtime.HandlerError", "[NoSpace] /tmp is full"), ErrorCode.NO_SPACE, "/tmp is full"),
+        (lambda_error("Unavailable", "[Unavailable] busy"), ErrorCode.INTERNAL, "busy"),
+        (lambda_error("E_LIMIT", "no prefix"), ErrorCode.LIMIT, "no prefix"),
+        ({"error": {"Error": "E_DECODE", "Cause": "[x] is broken"}}, ErrorCode.DECODE, "[x] is broken"),
+        (
+            lambda_error("Sandbox.Timedout", "RequestId: 1 Error: Task timed out after 3.00 seconds"),
+            ErrorCode.TIMEOUT,
+            "it took longer than it may",
+        ),
+        (
+            lambda_error("Runtime.ExitError", "RequestId: 1 Error: Runtime exited with error: signal: killed"),
+            ErrorCode.CRASH,
+            "what worked on it ran out of memory, or crashed",
+        ),
+        (
+            {"error": {"Error": "Lambda.Unknown", "Cause": "no error type. Returned payload: Task timed out"}},
+            ErrorCode.TIMEOUT,
+            "it took longer than it may",
+        ),
+        ({"error": {"Error": "States.Timeout"}}, ErrorCode.TIMEOUT, "it took longer than it may"),
+        ({"error": {"Error": "States.Timeout", "Cause": None}}, ErrorCode.TIMEOUT, "it took longer than it may"),
     ],
 )
 def test_a_failure_is_read_from_wherever_it_was_told(data: dict[str, Any], code: ErrorCode, words: str) -> None:

@@ -29,6 +29,7 @@ A time-out is retried only where a state merely talks to a service; a processor 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -40,6 +41,12 @@ ALL_ERRORS: Final = "States.ALL"
 TIMEOUT: Final = "States.Timeout"
 UNREADABLE: Final = "States.Runtime"
 TOO_MUCH_DATA: Final = "States.DataLimitExceeded"
+FUNCTION_TIMEOUT: Final = "Sandbox.Timedout"
+"""Lambda ended a function at its own time-out, which is as long as its state's."""
+UNKNOWN_END: Final = "Lambda.Unknown"
+"""Lambda ended a function and can't say by name why; its words mostly do."""
+FUNCTION_CRASHES: Final = ("Runtime.ExitError", "Runtime.OutOfMemory", UNKNOWN_END)
+"""Lambda's process died under a function, mostly for want of memory."""
 
 PROTECTED_NAMES: Final = frozenset({"bucket", "key", "version_id", "file_id", "kind", "route", "note", "refusal"})
 """What the execution was started with: no state may write there."""
@@ -186,6 +193,7 @@ class StateMachine:
 # -- the platform's machine --------------------------------------------------------------------------------------
 
 _AWS_TRANSIENT: Final = (
+    "Lambda.ClientExecutionTimeoutException",
     "Lambda.ServiceException",
     "Lambda.AWSLambdaException",
     "Lambda.SdkClientException",
@@ -193,12 +201,21 @@ _AWS_TRANSIENT: Final = (
 )
 _PASSING: Final = Retrier(("Unavailable", *_AWS_TRANSIENT), 2, 6, 2.0, 60)
 _DISK_FULL: Final = Retrier(("NoSpace",), 10, 6, 2.0, 120)
-_CRASHED: Final = Retrier(("JobInterrupted",), 1, 1, 1.0, 5)
+_CRASHED: Final = Retrier(("JobInterrupted", *FUNCTION_CRASHES), 1, 1, 1.0, 5)
 _UNEXPECTED: Final = Retrier((ErrorCode.INTERNAL.value,), 1, 2, 2.0, 10)
-_TOO_SLOW: Final = Retrier((TIMEOUT,), 2, 2, 2.0, 10)
+_TOO_SLOW: Final = Retrier((TIMEOUT, FUNCTION_TIMEOUT), 2, 2, 2.0, 10)
 
 TRANSIENT_ERRORS: Final = frozenset(
-    {"Unavailable", "NoSpace", "JobInterrupted", TIMEOUT, ErrorCode.INTERNAL.value, *_AWS_TRANSIENT}
+    {
+        "Unavailable",
+        "NoSpace",
+        "JobInterrupted",
+        TIMEOUT,
+        FUNCTION_TIMEOUT,
+        ErrorCode.INTERNAL.value,
+        *FUNCTION_CRASHES,
+        *_AWS_TRANSIENT,
+    }
 )
 """What may be retried at all."""
 
@@ -294,39 +311,72 @@ class Failure:
 
 
 _CODES_BY_ERROR_NAME: Final = {
+    **{code.value: code for code in ErrorCode},
     "NoSpace": ErrorCode.NO_SPACE,
     "JobInterrupted": ErrorCode.CRASH,
     TIMEOUT: ErrorCode.TIMEOUT,
     "States.HeartbeatTimeout": ErrorCode.TIMEOUT,
     TOO_MUCH_DATA: ErrorCode.LIMIT,
+    FUNCTION_TIMEOUT: ErrorCode.TIMEOUT,
+    **dict.fromkeys(FUNCTION_CRASHES, ErrorCode.CRASH),
 }
+_SIGNS_OF_LAMBDA: Final = (
+    ("Task timed out", ErrorCode.TIMEOUT),
+    ("signal: killed", ErrorCode.CRASH),
+    ("Runtime exited", ErrorCode.CRASH),
+)
+"""What Lambda writes of a function that it ended itself, where it gives no error type of its own."""
+_WORDS_OF_LAMBDA: Final = {
+    ErrorCode.TIMEOUT: "it took longer than it may",
+    ErrorCode.CRASH: "what worked on it ran out of memory, or crashed",
+}
+_PREFIXED: Final = re.compile(r"\[([A-Za-z_]+)\] (.*)", re.DOTALL)
 
 
 def failure_of(data: Mapping[str, Any]) -> Failure:
-    """The failure that brought an execution to RecordFailure: a caught error, a refusal, or a video job's own error."""
+    """The failure that brought an execution to RecordFailure: a caught error, a refusal, or a video job's own error.
+
+    A function on Lambda tells the code by its error's name, which arrives as ``Error`` and as ``errorType`` in a cause
+    of JSON, and once more as ``[E_DECODE] `` in front of the words; whichever is known first counts.
+    """
     caught = data.get("error")
     if isinstance(caught, Mapping):
-        return Failure(_code(str(caught.get("Error"))), _words(str(caught.get("Cause", ""))))
+        return _caught_failure(str(caught.get("Error")), str(caught.get("Cause") or ""))
     for told in (data.get("refusal"), data.get("job_status")):
         if isinstance(told, Mapping) and told.get("error"):
             return Failure(_code(str(told.get("error_code"))), str(told["error"]))
     return Failure(ErrorCode.INTERNAL, "it failed without saying why")
 
 
+def _caught_failure(error_name: str, cause: str) -> Failure:
+    names, words = [error_name], cause
+    wrapped = _wrapped(cause)
+    if wrapped is not None:
+        error_type, words = wrapped
+        prefixed = _PREFIXED.fullmatch(words)
+        names += [error_type, prefixed[1]] if prefixed else [error_type]
+        words = prefixed[2] if prefixed else words
+    ended_by_lambda = next((code for sign, code in _SIGNS_OF_LAMBDA if sign in cause), None)
+    known = next((_CODES_BY_ERROR_NAME[name] for name in names if name in _CODES_BY_ERROR_NAME), None)
+    code = (ended_by_lambda if error_name == UNKNOWN_END else None) or known or ended_by_lambda or ErrorCode.INTERNAL
+    if code is ended_by_lambda or not words:
+        words = _WORDS_OF_LAMBDA.get(code, "it failed without saying why")
+    return Failure(code, words)
+
+
 def _code(error_name: str) -> ErrorCode:
-    try:
-        return ErrorCode(error_name)
-    except ValueError:
-        return _CODES_BY_ERROR_NAME.get(error_name, ErrorCode.INTERNAL)
+    return _CODES_BY_ERROR_NAME.get(error_name, ErrorCode.INTERNAL)
 
 
-def _words(cause: str) -> str:
-    """The sentence in a cause; Lambda wraps it in JSON together with a stack trace, which is not for the catalog."""
+def _wrapped(cause: str) -> tuple[str, str] | None:
+    """Error type and sentence of a cause that Lambda wrapped in JSON; its stack trace is not for the catalog."""
     try:
-        wrapped = json.loads(cause)
+        found = json.loads(cause)
     except ValueError:
-        return cause
-    return str(wrapped["errorMessage"]) if isinstance(wrapped, dict) and "errorMessage" in wrapped else cause
+        return None
+    if not isinstance(found, dict) or "errorMessage" not in found:
+        return None
+    return str(found.get("errorType", "")), str(found["errorMessage"])
 
 
 # -- checking a machine ------------------------------------------------------------------------------------------
