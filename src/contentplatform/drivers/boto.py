@@ -16,7 +16,9 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    FlexibleChecksumError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     NoRegionError,
     PartialCredentialsError,
@@ -32,6 +34,7 @@ from contentplatform.errors import (
     ChecksumMismatch,
     ConfigurationInvalid,
     Conflict,
+    Corrupt,
     InvalidRequest,
     NotFound,
     PlatformError,
@@ -70,7 +73,7 @@ _CONFLICT: Final = frozenset(
         "ExecutionAlreadyExists",
     }
 )
-_ARCHIVED: Final = frozenset({"InvalidObjectState"})
+_ARCHIVED: Final = frozenset({"InvalidObjectState", "ObjectNotInActiveTierError"})
 _CHECKSUM: Final = frozenset({"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"})
 _NOT_ALLOWED: Final = frozenset(
     {
@@ -183,6 +186,7 @@ def translated(doing: str, *, why: Mapping[type[PlatformError], str] | None = No
 
     Raises:
         NotFound, Conflict, Archived, ChecksumMismatch, InvalidRequest: as the service answered.
+        Corrupt: what it sent does not have the checksum that it keeps of it.
         Unavailable: the service is throttling, failing or out of reach.
         ConfigurationInvalid: no credentials, or they may not do this.
     """
@@ -207,7 +211,9 @@ def _translation(
         )
     if isinstance(error, ProfileNotFound | NoRegionError):
         return ConfigurationInvalid(doing, str(error), hint="`aws configure list-profiles` lists the profiles")
-    if isinstance(error, BotoConnectionError | HTTPClientError):
+    if isinstance(error, FlexibleChecksumError):
+        return Corrupt(doing, why.get(Corrupt, "the bytes differ from their stored checksum"), private=private)
+    if isinstance(error, BotoConnectionError | HTTPClientError | IncompleteReadError):
         return Unavailable(doing, "AWS can't be reached", hint="Check the network, then try again", private=private)
     return InvalidRequest(doing, f"AWS's library refused the request ({error})", private=private)
 

@@ -31,6 +31,8 @@ TAG_LIMIT: Final = 10
 USER_METADATA_LIMIT_BYTES: Final = 2_048
 """Names and values together, as in S3."""
 CHUNK_SIZE_BYTES: Final = 1 << 20
+_FEW_VERSIONS: Final = 50
+"""One page holds all versions of nearly every key; a longer page would be read for its neighbours' sake."""
 _TAG_NAME_LIMIT: Final = 128
 _TAG_VALUE_LIMIT: Final = 256
 _METADATA_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
@@ -65,6 +67,17 @@ class StorageClass(StrEnum):
         return self in {StorageClass.GLACIER, StorageClass.DEEP_ARCHIVE}
 
 
+class HashSource(StrEnum):
+    """Who says that bytes have this SHA-256."""
+
+    STORE = "store"
+    """The store computed it, or checked it, over the stored bytes."""
+    BOUND = "bound"
+    """Who uploaded them says so; a checksum over the whole object shows that they arrived as they were sent."""
+    UPLOADER = "uploader"
+    """Who uploaded them says so, and nothing more is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectVersion:
     """One version of one object: everything but its bytes."""
@@ -74,7 +87,7 @@ class ObjectVersion:
     version_id: str
     size_bytes: int
     sha256: str | None
-    """Hex digest of the bytes; None only where nobody has computed it yet (aws: uploaded past the platform)."""
+    """Hex digest of the bytes; None only where nobody has said it yet (aws: uploaded past the platform)."""
     etag: str
     """Opaque, without quotes; equal etags of one key mean equal bytes."""
     content_type: str
@@ -84,6 +97,13 @@ class ObjectVersion:
     is_latest: bool
     is_delete_marker: bool = False
     user_metadata: Mapping[str, str] = field(default_factory=dict)
+    hash_source: HashSource = HashSource.STORE
+    """Who vouches for ``sha256``; at home always the store itself."""
+
+    @property
+    def proven_sha256(self) -> str | None:
+        """The hash if the store itself vouches for it; a claim may be a lie, so nothing is deduplicated by one."""
+        return self.sha256 if self.hash_source is HashSource.STORE else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +210,8 @@ class ObjectStore(ABC):
     ) -> Listing:
         """A page of current objects under ``prefix``, ordered by the UTF-8 bytes of their keys.
 
-        Keys that exist throughout a paged listing appear exactly once. aws: ListObjectsV2; sha256 is None there.
+        Keys that exist throughout a paged listing appear exactly once.
+        aws: ListObjectsV2, which tells no hash, no content type, no metadata and no version: version_id is empty there.
 
         Raises:
             InvalidRequest: a continuation that this store did not give, or a limit outside 1 to 1 000.
@@ -202,7 +223,7 @@ class ObjectStore(ABC):
     ) -> Listing:
         """A page of versions and delete markers, by key, the newest of a key first; no tombstones.
 
-        aws: ListObjectVersions; sha256 and user_metadata are absent there.
+        aws: ListObjectVersions, which tells no hash, no content type and no metadata.
         """
 
     @abstractmethod
@@ -257,11 +278,13 @@ def walk(store: ObjectStore, bucket: BucketRole, prefix: str = "") -> Iterator[O
             return
 
 
-def walk_versions(store: ObjectStore, bucket: BucketRole, prefix: str = "") -> Iterator[ObjectVersion]:
-    """Every version and delete marker under ``prefix``, page by page, the newest of a key first."""
+def walk_versions(
+    store: ObjectStore, bucket: BucketRole, prefix: str = "", limit: int = LIST_PAGE_SIZE
+) -> Iterator[ObjectVersion]:
+    """Every version and delete marker under ``prefix``, pages of ``limit`` at a time, the newest of a key first."""
     continuation: str | None = None
     while True:
-        page = store.list_versions(bucket, prefix=prefix, continuation=continuation)
+        page = store.list_versions(bucket, prefix=prefix, continuation=continuation, limit=limit)
         yield from page.objects
         continuation = page.continuation
         if continuation is None:
@@ -270,9 +293,8 @@ def walk_versions(store: ObjectStore, bucket: BucketRole, prefix: str = "") -> I
 
 def versions_of(store: ObjectStore, bucket: BucketRole, key: str) -> tuple[ObjectVersion, ...]:
     """Every version and delete marker of exactly ``key``, the newest first."""
-    return tuple(
-        takewhile(lambda version: version.key == key, walk_versions(store, bucket, key))  # `key` itself sorts first
-    )
+    listed = walk_versions(store, bucket, key, limit=_FEW_VERSIONS)
+    return tuple(takewhile(lambda version: version.key == key, listed))  # `key` itself sorts first
 
 
 def erase(store: ObjectStore, bucket: BucketRole, key: str) -> None:
