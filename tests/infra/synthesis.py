@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -29,11 +29,15 @@ def settings_of(**tables: Mapping[str, Any]) -> Settings:
     return replace(Settings(data_folder=Path("/nowhere")), **parsed)
 
 
-def synthesise(settings: Settings, folder: Path) -> None:
-    """Write the templates for ``settings`` into ``folder``."""
+def synthesise(
+    settings: Settings, folder: Path, *, account_id: str = ACCOUNT_ID, only: Collection[str] | None = None
+) -> None:
+    """Write the templates for ``settings`` into ``folder``, of all stacks or of those named."""
     from contentplatform_infra.app import build  # noqa: PLC0415 - starts Node; most test processes never need it
+    from contentplatform_infra.stacks import StackName  # noqa: PLC0415 - same
 
-    build(settings, str(folder), account_id=ACCOUNT_ID).synth()
+    stacks = tuple(name for name in StackName if only is None or name.value in only)
+    build(settings, str(folder), account_id=account_id, only=stacks).synth()
 
 
 def read_templates(folder: Path) -> Templates:
