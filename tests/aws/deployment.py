@@ -1,7 +1,7 @@
 """Deploys a folder of templates to the emulator by the services' own interfaces, in a second or two.
 
-What the CDK's command line does: publish the files, make the stacks. `deploy` itself runs that command line in a test of
-its own; here it would cost a quarter of a minute each time. Afterwards the properties that the emulator drops are
+What the CDK's command line does: publish the files, make the stacks. `deploy` itself runs that command line, in a test
+of its own; here it would cost a quarter of a minute each time. Afterwards the properties that the emulator drops are
 applied (``dropped_properties``).
 """
 
@@ -138,22 +138,24 @@ def resolver(aws: Aws, stack: Stack) -> Any:
     """A function that puts values in place of a template's references: names and ARNs of what was deployed."""
 
     def resolve(value: Any) -> Any:
-        if isinstance(value, list):
-            return [resolve(item) for item in value]
-        if not isinstance(value, dict):
-            return value
         match value:
+            case list(items):
+                return [resolve(item) for item in items]
             case {"Ref": str(name)}:
-                return _pseudo(aws, stack).get(name) or stack.physical_ids[name]
+                found: Any = _pseudo(aws, stack).get(name) or stack.physical_ids[name]
             case {"Fn::GetAtt": [str(name), "Arn"]}:
-                return _arn(aws, stack, name)
+                found = _arn(aws, stack, name)
             case {"Fn::Join": [str(separator), list(parts)]}:
-                return separator.join(str(resolve(part)) for part in parts)
+                found = separator.join(str(resolve(part)) for part in parts)
             case {"Fn::Sub": str(text)}:
+                found = text
                 for name, told in _pseudo(aws, stack).items():
-                    text = text.replace(f"${{{name}}}", told)
-                return text
-        return {key: resolve(item) for key, item in value.items()}
+                    found = found.replace(f"${{{name}}}", told)
+            case dict(members):
+                found = {key: resolve(item) for key, item in members.items()}
+            case _:
+                found = value
+        return found
 
     return resolve
 

@@ -1,4 +1,4 @@
-"""Files through the deployed platform: by our command line and by AWS's own, by events that come twice, late or never."""
+"""Files through the deployed platform: by our command line and by AWS's; events that come twice, late or never."""
 
 from __future__ import annotations
 
