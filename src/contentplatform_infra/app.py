@@ -11,7 +11,7 @@ from typing import Any, Final
 import aws_cdk as cdk
 
 from contentplatform.config import Settings
-from contentplatform_infra.names import Names
+from contentplatform_infra.names import TAGS, Names
 from contentplatform_infra.stacks import (
     AuditStack,
     BackupStack,
@@ -22,13 +22,6 @@ from contentplatform_infra.stacks import (
     StackName,
 )
 from contentplatform_infra.waivers import acknowledge
-
-TAGS: Final[Mapping[str, str]] = {
-    "Project": "ContentPlatform",
-    "Environment": "Production",
-    "CostCenter": "Media",
-}
-"""On everything that can carry tags; the cost report groups by them."""
 
 FEATURE_FLAGS: Final[Mapping[str, Any]] = {
     "@aws-cdk/aws-iam:minimizePolicies": True,

@@ -6,6 +6,7 @@ Names are settings or fixed, so stacks know each other's resources without expor
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,12 @@ from contentplatform.storage.port import BucketRole
 
 DRY_RUN_ACCOUNT_ID: Final = "000000000000"
 """Stands in the templates where no account is known; nothing can be deployed with it."""
+TAGS: Final[Mapping[str, str]] = {
+    "Project": "ContentPlatform",
+    "Environment": "Production",
+    "CostCenter": "Media",
+}
+"""On everything that can carry tags; the cost report groups by them."""
 _ACCOUNT_ID: Final = re.compile(r"\d{12}")
 
 

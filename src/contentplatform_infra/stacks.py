@@ -14,7 +14,14 @@ from aws_cdk import Environment, Stack
 from constructs import Construct
 
 from contentplatform.config import Settings
+from contentplatform_infra.audit import Audit
+from contentplatform_infra.catalog import Catalog
+from contentplatform_infra.guards import BreakGlass
 from contentplatform_infra.names import Names
+from contentplatform_infra.second_copy import SecondCopy
+from contentplatform_infra.shared_files import SharedFiles
+from contentplatform_infra.storage import Storage
+from contentplatform_infra.uploads import Uploads
 
 
 class StackName(StrEnum):
@@ -72,6 +79,10 @@ class BackupStack(PlatformStack):
     in_backup_region = True
     keeps_data = True
 
+    def wire(self, settings: Settings, names: Names) -> None:
+        BreakGlass(self, "BreakGlass", names)
+        SecondCopy(self, "SecondCopy", settings, names)
+
 
 class KeysStack(PlatformStack):
     """The public half of the key that signs URLs of private files."""
@@ -87,6 +98,13 @@ class MainStack(PlatformStack):
     holds = "storage, catalog, processing, delivery and what watches them"
     needs = (StackName.BACKUP, StackName.KEYS)
     keeps_data = True
+
+    def wire(self, settings: Settings, names: Names) -> None:
+        uploads = Uploads(self, "Uploads", names)
+        Storage(self, "Storage", settings, names, uploads)
+        Catalog(self, "Catalog", settings, names)
+        if settings.aws.shared_files:
+            SharedFiles(self, "SharedFiles", settings)
 
 
 class DeliveryLogsStack(PlatformStack):
@@ -112,3 +130,7 @@ class AuditStack(PlatformStack):
     holds = "the trail of every write to the second copy"
     needs = (StackName.BACKUP,)
     in_backup_region = True
+
+    def wire(self, settings: Settings, names: Names) -> None:
+        del settings
+        Audit(self, "Audit", names)
