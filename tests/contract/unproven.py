@@ -29,4 +29,30 @@ UNPROVEN: Final[dict[str, str]] = {
         "the emulator restores current versions only"
     ),
     "storage.ObjectStore.open: the archive tiers of Intelligent-Tiering": "the emulator never archives by itself",
+    "a_started_execution_is_pending_and_says_why": (
+        "Step Functions begins at once: there is no pending to be seen, and nobody to wait for"
+    ),
+    "a_video_is_asked_for_until_it_is_done": (
+        "Step Functions calls an execution that waits running; the way it takes is shown by a test of its own"
+    ),
+    "a_passing_fault_is_tried_again_and_says_so_meanwhile": (
+        "the same; that it is tried again is shown by history_tells_each_attempt_and_why_it_failed"
+    ),
+    "what_is_cancelled_never_begins": (
+        "Step Functions enters the first state at once; that no step is called is shown by a test of its own"
+    ),
+    "uploads_go_before_repeats_and_the_first_come_first": (
+        "Step Functions has no lanes: every execution runs at once, so none waits for another"
+    ),
+    "a_step_that_is_cancelled_while_it_works_commits_nothing": (
+        "Lambda does not stop a function at work: its writes are conditional on the ledger entry instead"
+    ),
+    "workflow.WorkflowEngine.start: the error names of Lambda itself": (
+        "the emulator reports every error of a function as Runtime.HandlerError; shown are the rules as they are"
+        " rendered, the local interpreter under the same rules, and activities that answer with Lambda's names"
+    ),
+    "workflow.WorkflowEngine.history: events of the direct Lambda integration": (
+        "the emulator writes TaskScheduled where Step Functions writes LambdaFunctionScheduled; shown on written events"
+    ),
+    "workflow.WorkflowEngine.list: an index that lags behind": "the emulator's indexes are never behind",
 }

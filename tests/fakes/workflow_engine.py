@@ -10,7 +10,7 @@ from typing import Any
 
 from contentplatform.clock import Clock
 from contentplatform.errors import Conflict, InvalidRequest, NotFound
-from contentplatform.workflow.definition import DATA_LIMIT_BYTES, StateMachine, Task, Wait
+from contentplatform.workflow.definition import StateMachine, Task, Wait
 from contentplatform.workflow.interpreter import (
     End,
     Move,
@@ -36,6 +36,7 @@ from contentplatform.workflow.port import (
     TaskFunction,
     WorkflowEngine,
     base_name,
+    check_start,
 )
 
 
@@ -65,12 +66,7 @@ class InMemoryWorkflowEngine(WorkflowEngine):
     def start(
         self, name: str, *, file_id: str, version_id: str, data: Mapping[str, Any], lane: Lane = Lane.UPLOAD
     ) -> Execution:
-        try:
-            body = json.dumps(data, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise InvalidRequest(f"starting {name}", "its input is not JSON") from error
-        if len(body) > DATA_LIMIT_BYTES:
-            raise InvalidRequest(f"starting {name}", "its input is too large")
+        body = check_start(name, data)
         if name in self._runs:
             return self._runs[name].told
         for other, run in self._runs.items():

@@ -18,7 +18,6 @@ from contentplatform.drivers.sqlite import Database
 from contentplatform.errors import ConfigurationInvalid, JobInterrupted, NoSpace, Unavailable
 from contentplatform.workflow.definition import (
     ALL_ERRORS,
-    DATA_LIMIT_BYTES,
     TIMEOUT,
     Catcher,
     Fail,
@@ -31,7 +30,7 @@ from contentplatform.workflow.definition import (
 )
 from contentplatform.workflow.executor import ExecutorSettings, LocalExecutor
 from contentplatform.workflow.local import SCHEMA, LocalWorkflowEngine
-from contentplatform.workflow.port import ExecutionStatus, Lane, TaskContext
+from contentplatform.workflow.port import DATA_LIMIT_BYTES, ExecutionStatus, Lane, TaskContext
 from fakes.clock import FakeClock, SequentialIds
 
 RETRY = (Retrier(("Unavailable",), 4, 3, 2.0, 10), Retrier(("E_INTERNAL",), 1, 1, 1.0, 5))

@@ -51,9 +51,6 @@ FUNCTION_CRASHES: Final = ("Runtime.ExitError", "Runtime.OutOfMemory", UNKNOWN_E
 PROTECTED_NAMES: Final = frozenset({"bucket", "key", "version_id", "file_id", "kind", "route", "note", "refusal"})
 """What the execution was started with: no state may write there."""
 
-DATA_LIMIT_BYTES: Final = 262_144
-"""Most that an execution's data may be, as JSON; Step Functions' limit, kept in both homes."""
-
 
 # -- conditions --------------------------------------------------------------------------------------------------
 
@@ -348,14 +345,26 @@ def failure_of(data: Mapping[str, Any]) -> Failure:
     return Failure(ErrorCode.INTERNAL, "it failed without saying why")
 
 
-def _caught_failure(error_name: str, cause: str) -> Failure:
-    names, words = [error_name], cause
+def reported(error_name: str, cause: str) -> tuple[str, str]:
+    """Name and words of an error as a step told them, taken out of what Lambda wrapped around."""
+    names, words = _unwrapped(error_name, cause)
+    return names[-1] or error_name, words
+
+
+def _unwrapped(error_name: str, cause: str) -> tuple[list[str], str]:
+    """Every name that an error goes by, the outermost first, and its words."""
     wrapped = _wrapped(cause)
-    if wrapped is not None:
-        error_type, words = wrapped
-        prefixed = _PREFIXED.fullmatch(words)
-        names += [error_type, prefixed[1]] if prefixed else [error_type]
-        words = prefixed[2] if prefixed else words
+    if wrapped is None:
+        return [error_name], cause
+    error_type, words = wrapped
+    prefixed = _PREFIXED.fullmatch(words)
+    if prefixed is None:
+        return [error_name, error_type], words
+    return [error_name, error_type, prefixed[1]], prefixed[2]
+
+
+def _caught_failure(error_name: str, cause: str) -> Failure:
+    names, words = _unwrapped(error_name, cause)
     ended_by_lambda = next((code for sign, code in _SIGNS_OF_LAMBDA if sign in cause), None)
     known = next((_CODES_BY_ERROR_NAME[name] for name in names if name in _CODES_BY_ERROR_NAME), None)
     code = (ended_by_lambda if error_name == UNKNOWN_END else None) or known or ended_by_lambda or ErrorCode.INTERNAL

@@ -20,7 +20,6 @@ from contentplatform.clock import Clock, IdSource, timestamp
 from contentplatform.drivers.sqlite import Connection, Schema, Transaction
 from contentplatform.errors import ErrorCode
 from contentplatform.workflow.definition import (
-    DATA_LIMIT_BYTES,
     TIMEOUT,
     TOO_MUCH_DATA,
     UNREADABLE,
@@ -42,7 +41,7 @@ from contentplatform.workflow.interpreter import (
     succeeded,
     waited,
 )
-from contentplatform.workflow.port import Lane
+from contentplatform.workflow.port import DATA_LIMIT_BYTES, Lane
 
 SCHEMA: Final = Schema(
     "workflow",

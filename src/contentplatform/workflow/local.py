@@ -14,7 +14,7 @@ from contentplatform.clock import Clock, parse_timestamp, timestamp
 from contentplatform.drivers.doorbell import Doorbell
 from contentplatform.drivers.sqlite import Connection, Database, Row, Transaction
 from contentplatform.errors import Conflict, InvalidRequest, NotFound
-from contentplatform.workflow.definition import DATA_LIMIT_BYTES, StateMachine, Wait
+from contentplatform.workflow.definition import StateMachine, Wait
 from contentplatform.workflow.ledger import SCHEMA
 from contentplatform.workflow.port import (
     EXECUTION_PAGE_SIZE,
@@ -25,6 +25,7 @@ from contentplatform.workflow.port import (
     Lane,
     WorkflowEngine,
     base_name,
+    check_start,
 )
 
 __all__ = ["RING_CHANGED", "RING_WORK", "SCHEMA", "LocalWorkflowEngine", "Worker"]
@@ -75,7 +76,7 @@ class LocalWorkflowEngine(WorkflowEngine):
     def start(
         self, name: str, *, file_id: str, version_id: str, data: Mapping[str, Any], lane: Lane = Lane.UPLOAD
     ) -> Execution:
-        body = _checked(name, data)
+        body = check_start(name, data)
         moment = self._clock.now()
         values = (name, base_name(name), file_id, version_id, int(lane), self._machine.start_at, body, body)
 
@@ -330,18 +331,6 @@ class LocalWorkflowEngine(WorkflowEngine):
             cause=row[12],
             pending_reason=reason,
         )
-
-
-def _checked(name: str, data: Mapping[str, Any]) -> str:
-    """The input as JSON."""
-    doing = f"starting {name}"
-    try:
-        body = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidRequest(doing, "its input is not JSON", private=str(error)) from error
-    if len(body) > DATA_LIMIT_BYTES:
-        raise InvalidRequest(doing, f"its input is larger than {DATA_LIMIT_BYTES} bytes")
-    return body
 
 
 def _events(given: Mapping[str, Any], rows: Iterable[Row]) -> Iterable[HistoryEvent]:

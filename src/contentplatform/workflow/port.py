@@ -6,6 +6,7 @@ aws: Step Functions runs the same definition; what it forgets after 90 days is k
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
 from abc import ABC, abstractmethod
@@ -15,9 +16,14 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Final
 
-from contentplatform.errors import NotFound
+from contentplatform.errors import InvalidRequest, NotFound
 
 EXECUTION_PAGE_SIZE: Final = 100
+DATA_LIMIT_BYTES: Final = 262_144
+"""Most that an execution's data may be, as JSON; Step Functions' limit, kept in both homes."""
+NAME_LIMIT: Final = 80
+"""Longest name of an execution, in characters; ``execution_name`` makes 57, and a retry's number comes on top."""
+_NAME: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{NAME_LIMIT}}}")
 
 
 class ExecutionStatus(StrEnum):
@@ -143,7 +149,7 @@ class WorkflowEngine(ABC):
 
         Raises:
             Conflict: an execution of the same version and recipe (the name without ``-r<n>``) has not ended yet.
-            InvalidRequest: the data is not JSON, or larger than 256 KiB as JSON.
+            InvalidRequest: the name is not one (``check_start``), or the data is not JSON, or too much.
         """
 
     @abstractmethod
@@ -180,6 +186,25 @@ def execution_name(file_id: str, version_id: str, recipe: str, retry: int = 0) -
     """``process-<file_id>-<first 16 hex of SHA-256(version + recipe)>``, a retry with ``-r<n>`` behind it."""
     digest = hashlib.sha256((version_id + recipe).encode("utf-8")).hexdigest()[:16]
     return f"process-{file_id}-{digest}" + (f"-r{retry}" if retry else "")
+
+
+def check_start(name: str, data: Mapping[str, Any]) -> str:
+    """The data of an execution to be started, as JSON in ASCII.
+
+    Raises:
+        InvalidRequest: the name has other characters than letters, digits, ``-``, ``_`` and ``.``, or more than 80:
+            no other is safe with Step Functions. Or the data is not JSON, or larger than 256 KiB as such.
+    """
+    doing = f"starting {name[:NAME_LIMIT]}"
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(doing, f"a name has 1 to {NAME_LIMIT} letters, digits, '-', '_' and '.'")
+    try:
+        body = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(doing, "its input is not JSON", private=str(error)) from error
+    if len(body) > DATA_LIMIT_BYTES:
+        raise InvalidRequest(doing, f"its input is larger than {DATA_LIMIT_BYTES} bytes")
+    return body
 
 
 _RETRY_SUFFIX: Final = re.compile(r"-r([1-9][0-9]*)$")
