@@ -131,7 +131,7 @@ class Layers(Construct):
             self,
             layer.value.title(),
             code=lambda_.Code.from_asset(str(folder), asset_hash=name, asset_hash_type=AssetHashType.CUSTOM),
-            compatible_runtimes=[lambda_.Runtime(RUNTIME)],
+            compatible_runtimes=[lambda_.Runtime(RUNTIME, lambda_.RuntimeFamily.PYTHON)],
             compatible_architectures=[lambda_.Architecture.X86_64],
             description=_DESCRIPTION[layer],
             # A version that is in use by a function of before can be gone: Lambda keeps what functions still name.

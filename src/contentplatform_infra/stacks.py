@@ -13,15 +13,21 @@ from typing import ClassVar, Final
 from aws_cdk import Environment, Stack
 from constructs import Construct
 
+from contentplatform.catalog.tables import METADATA
 from contentplatform.config import Settings
+from contentplatform.storage.port import BucketRole
 from contentplatform_infra.audit import Audit
 from contentplatform_infra.catalog import Catalog
+from contentplatform_infra.delivery import AccessLog, Delivery, SigningKeys, access_log_grant, mediaconvert_parameter
+from contentplatform_infra.functions import Functions, Triggers
 from contentplatform_infra.guards import BreakGlass
 from contentplatform_infra.names import Names
+from contentplatform_infra.rights import Places
 from contentplatform_infra.second_copy import SecondCopy
 from contentplatform_infra.shared_files import SharedFiles
 from contentplatform_infra.storage import Storage
 from contentplatform_infra.uploads import Uploads
+from contentplatform_infra.workflow import MediaConvertRole, Workflow
 
 
 class StackName(StrEnum):
@@ -90,6 +96,10 @@ class KeysStack(PlatformStack):
     name = StackName.KEYS
     holds = "the key that signed URLs are checked with"
 
+    def wire(self, settings: Settings, names: Names) -> None:
+        del settings, names
+        SigningKeys(self, "Keys")
+
 
 class MainStack(PlatformStack):
     """The platform itself."""
@@ -101,8 +111,24 @@ class MainStack(PlatformStack):
 
     def wire(self, settings: Settings, names: Names) -> None:
         uploads = Uploads(self, "Uploads", names)
-        Storage(self, "Storage", settings, names, uploads)
-        Catalog(self, "Catalog", settings, names)
+        storage = Storage(self, "Storage", settings, names, uploads)
+        catalog = Catalog(self, "Catalog", settings, names)
+        delivery = Delivery(self, "Delivery", settings=settings, names=names)
+        storage.grant_read_to_edge(delivery.distribution_arn)
+        storage.allow(BucketRole.ANALYTICS, access_log_grant(names))
+        places = Places(names, catalog.tables[METADATA.name].attr_stream_arn, delivery.distribution_arn)
+        functions = Functions(self, "Functions", settings=settings, places=places)
+        Triggers(
+            self,
+            "Triggers",
+            settings=settings,
+            places=places,
+            functions=functions,
+            uploads_queue_arn=uploads.queue.attr_arn,
+        )
+        Workflow(self, "Workflow", settings=settings, names=names, functions=functions)
+        converter = MediaConvertRole(self, "MediaConvert", names=names)
+        mediaconvert_parameter(converter, converter.role.role_arn)
         if settings.aws.shared_files:
             SharedFiles(self, "SharedFiles", settings)
 
@@ -113,6 +139,10 @@ class DeliveryLogsStack(PlatformStack):
     name = StackName.DELIVERY_LOGS
     holds = "the edge's access log and metrics"
     needs = (StackName.MAIN,)
+
+    def wire(self, settings: Settings, names: Names) -> None:
+        del settings
+        AccessLog(self, "AccessLog", names=names)
 
 
 class GovernanceStack(PlatformStack):
