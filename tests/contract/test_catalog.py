@@ -14,11 +14,13 @@ import pytest
 from contentplatform import media
 from contentplatform.catalog.local import SCHEMA, LocalCatalog
 from contentplatform.catalog.port import Catalog, Record, RecordPage, SearchQuery
+from contentplatform.drivers.boto import Aws
 from contentplatform.drivers.sqlite import Database
 from contentplatform.errors import Conflict, ErrorCode, InvalidRequest, NotFound, PlatformError
 from contentplatform.media import MediaKind, ProcessingStatus
 from fakes.catalog import FULL_RENDITION, NOON, FakeCatalog, make_entry, make_record
 from fakes.clock import FakeClock
+from fakes.dynamodb import DynamoHome
 
 
 @dataclass(frozen=True)
@@ -511,6 +513,13 @@ def test_contract(make_home: Any, check: Callable[[Home], None], tmp_path: Path)
     """Every catalog passes every check."""
     with make_home(tmp_path) as home:
         check(home)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_contract_on_aws(check: Callable[[Home], None], aws: Aws) -> None:
+    """So does the one in DynamoDB, its search table fed from its own stream."""
+    home = DynamoHome(aws)
+    check(Home(home.catalog, home.settle))
 
 
 # -- catalogs that break the contract ------------------------------------------------------------------------

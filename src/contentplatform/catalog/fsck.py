@@ -14,6 +14,7 @@ from typing import Final
 
 from contentplatform.catalog.port import (
     Catalog,
+    ChecksSearchIndex,
     HasSearchIndex,
     LedgerEntry,
     Record,
@@ -162,7 +163,7 @@ class CatalogChecks:
     def search_index(self, run: CheckRun) -> Iterator[Finding]:
         """I3, I21: every record can be found, and nothing waits long for that."""
         index = self._catalog
-        if not isinstance(index, HasSearchIndex):
+        if not isinstance(index, ChecksSearchIndex):
             return
         gaps = tuple(index.index_gaps())
         if run.repair:
@@ -170,7 +171,7 @@ class CatalogChecks:
         for identifier in gaps:
             message = "the search index doesn't say what the record says"
             yield _damage("I3", identifier, message, "Run `contentplatform fsck --repair`", repaired=run.repair)
-        lag = index.index_lag_seconds()
+        lag = self._catalog.index_lag_seconds() if isinstance(self._catalog, HasSearchIndex) else 0.0
         if lag > INDEX_LAG_LIMIT_SECONDS:
             message = f"records have waited {lag:.0f} s to be found"
             repair = "Run `contentplatform worker`, or search once"

@@ -30,6 +30,7 @@ from contentplatform.catalog.port import (
     RecordPage,
     SearchQuery,
 )
+from contentplatform.catalog.revisions import refuse_collision, refuse_stale
 from contentplatform.catalog.search import check_limit, read_cursor, text_query, write_cursor
 from contentplatform.clock import Clock, parse_timestamp, timestamp
 from contentplatform.drivers.sqlite import Database, Schema, Transaction
@@ -129,13 +130,9 @@ class LocalCatalog(Catalog):
     def _put(self, transaction: Transaction, record: Record, document: str) -> None:
         doing = f"storing the record of {record.file_path}"
         known = find(transaction, record.file_id)
-        if known is not None and known.record.file_path != record.file_path:
-            raise Conflict(
-                doing,
-                f"its name has the same MD5 digest as {known.record.file_path}, and only one of the two can be kept",
-                hint="Choose another name",
-            )
-        _refuse_stale(doing, expected=record.revision - 1, stored=None if known is None else known.record.revision)
+        if known is not None:
+            refuse_collision(doing, file_path=record.file_path, stored_path=known.record.file_path)
+        refuse_stale(doing, expected=record.revision - 1, stored=None if known is None else known.record.revision)
         if known is not None and known.record.upload_time == record.upload_time:
             placed = Placed(known.position, record)
         else:
@@ -159,7 +156,7 @@ class LocalCatalog(Catalog):
         known = find(transaction, file_id)
         if known is None:
             raise Conflict(doing, "there is no such file in the catalog")
-        _refuse_stale(doing, expected=revision, stored=known.record.revision)
+        refuse_stale(doing, expected=revision, stored=known.record.revision)
         transaction.run("DELETE FROM catalog_records WHERE position = ?", (known.position,))
         transaction.run("DELETE FROM catalog_documents WHERE position = ?", (known.position,))
         transaction.run("DELETE FROM catalog_ledger WHERE file_id = ?", (file_id,))
@@ -291,20 +288,6 @@ class LocalCatalog(Catalog):
 # -- writing records -----------------------------------------------------------------------------------------
 
 
-def _refuse_stale(doing: str, *, expected: int, stored: int | None) -> None:
-    if stored == (expected or None):
-        return
-    if stored is None:
-        raise Conflict(doing, "it was removed meanwhile")
-    if expected == 0:
-        raise Conflict(doing, "it exists already", hint="Read it, then change what you read")
-    raise Conflict(
-        doing,
-        f"somebody else changed it meanwhile (revision {stored} is stored, {expected} was read)",
-        hint="Read it again, then change what you read",
-    )
-
-
 def _redirect(transaction: Transaction, file_id: str, moved_to: str) -> None:
     transaction.run("UPDATE catalog_redirects SET moved_to = ? WHERE moved_to = ?", (moved_to, file_id))
     transaction.run("DELETE FROM catalog_redirects WHERE file_id = ?", (moved_to,))
@@ -345,7 +328,7 @@ def _put_entry(transaction: Transaction, entry: LedgerEntry, document: str) -> N
     stored = transaction.value(
         "SELECT revision FROM catalog_ledger WHERE file_id = ? AND version_id = ?", (entry.file_id, entry.version_id)
     )
-    _refuse_stale(doing, expected=entry.revision - 1, stored=stored)
+    refuse_stale(doing, expected=entry.revision - 1, stored=stored)
     transaction.run(
         "INSERT INTO catalog_ledger"
         " (file_id, version_id, revision, created_at, status, kind, recipe, file_hash, document)"

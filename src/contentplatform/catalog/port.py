@@ -183,7 +183,7 @@ class Catalog(ABC):
         """Take a record away, with its ledger; with ``moved_to`` (the file_id where it is now) a redirect stays.
 
         Redirects to ``file_id`` point to ``moved_to`` from then on, so chains stay one step long and never loop.
-        aws: TransactWriteItems of the record and its redirect, the ledger's items after it.
+        aws: TransactWriteItems of the record, its redirect and its ledger; more than a hundred entries follow after it.
 
         Raises:
             Conflict: another revision is stored, or none.
@@ -230,9 +230,11 @@ class Catalog(ABC):
     def search(self, query: SearchQuery, *, cursor: str | None = None, limit: int = SEARCH_PAGE_SIZE) -> RecordPage:
         """A page of records that match, the newest upload first.
 
-        A query with ``text`` (in the aws home, with a tag, too) may lag up to a second behind; every other one sees
-        all that was acknowledged.
-        aws: index on upload time for empty text, table ``content-search`` (word, newest first) otherwise.
+        A query with ``text`` may lag up to a second behind; in the aws home every query may, usually well under a
+        second: a record that was just written can be missing, but none is ever shown that does not match, or not as
+        it is stored now.
+        aws: indexes of the table, and table ``content-search`` for words, tags and folders (term, newest first); then
+        the records themselves by BatchGetItem, strongly consistent.
 
         Raises:
             InvalidRequest: a cursor that was not given for this query, or a limit outside 1 to 1 000.
@@ -250,12 +252,26 @@ class Catalog(ABC):
         """A page of the entries of one status, in any order that stays, and the cursor of the next page.
 
         With ``other_than_recipe`` only those whose recipe is not the one given for their kind (left by an older
-        recipe); kinds that it doesn't name are left out. aws: index on status. Raises InvalidRequest as ``search``.
+        recipe); kinds that it doesn't name are left out. aws: index on status, which may lag as a search does. Raises
+        InvalidRequest as ``search``.
         """
 
 
 @runtime_checkable
-class HasSearchIndex(Protocol):
+class ChecksSearchIndex(Protocol):
+    """The power of a catalog whose search index is beside the records, and can be held against them."""
+
+    def index_gaps(self) -> Iterable[str]:
+        """file_ids whose index row is missing, or left behind, although nothing waits: there should be none."""
+        ...
+
+    def requeue(self, file_ids: Iterable[str]) -> None:
+        """Let these records be indexed anew. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class HasSearchIndex(ChecksSearchIndex, Protocol):
     """The power of a catalog that is asked to keep its search index up to date (aws: the table's stream does it)."""
 
     def index_pending(self, limit: int = INDEX_BATCH) -> int:
@@ -267,14 +283,6 @@ class HasSearchIndex(Protocol):
 
     def index_lag_seconds(self) -> float:
         """How long the oldest waiting record has waited; 0 if none waits."""
-        ...
-
-    def index_gaps(self) -> Iterable[str]:
-        """file_ids whose index row is missing, or left behind, although nothing waits: there should be none."""
-        ...
-
-    def requeue(self, file_ids: Iterable[str]) -> None:
-        """Let these records be indexed anew. Idempotent."""
         ...
 
 
