@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,6 +21,9 @@ from contentplatform.storage.local import LocalObjectStore
 from contentplatform.storage.port import BucketRole, PutOptions
 from fakes.clock import FakeClock, SequentialIds
 from fakes.event_source import MemoryEventSource
+
+if TYPE_CHECKING:
+    from contentplatform.drivers.boto import Aws
 
 MANY = 100
 A_DAY_SECONDS = 86_400.0
@@ -61,9 +65,30 @@ class Source:
         return tries
 
 
-@pytest.fixture(params=["fake", "local"])
+def source_on_aws(aws: Aws) -> Source:
+    """The queues of uploads, told by a bucket of S3; what is hidden in them shows itself by the fake clock."""
+    from aws.buckets import make_buckets, open_store  # noqa: PLC0415 - the other homes need no cloud library
+    from aws.queues import QueueClock, UploadQueue  # noqa: PLC0415 - same
+    from contentplatform.ingest.aws import SqsEventSource  # noqa: PLC0415 - same
+
+    names = make_buckets(aws)
+    store = open_store(aws, names)
+    queue = UploadQueue(aws, names[BucketRole.PRIMARY])
+
+    def announce(key: str) -> None:
+        with queue.told():
+            store.put(BucketRole.PRIMARY, key, BytesIO(b"bytes"), PutOptions())
+
+    events = SqsEventSource(aws, bucket_name=names[BucketRole.PRIMARY], wait_seconds=0)
+    return Source(events, announce, QueueClock(aws))
+
+
+@pytest.fixture(params=["fake", "local", "aws"])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
     clock = FakeClock()
+    if request.param == "aws":
+        yield source_on_aws(request.getfixturevalue("aws"))
+        return
     if request.param == "fake":
         fake = MemoryEventSource(clock)
         yield Source(fake, fake.announce, clock)
