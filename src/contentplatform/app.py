@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -30,19 +30,29 @@ from contentplatform.workflow.publication import Publication
 from contentplatform.workflow.steps import Step, Steps
 
 if TYPE_CHECKING:
+    from contentplatform.alerts.aws import SnsAlerts
+    from contentplatform.backup.validator import BackupValidator
+    from contentplatform.catalog.feed import SearchFeed
     from contentplatform.catalog.local import LocalCatalog
+    from contentplatform.cost.report import CostReporter
     from contentplatform.drivers.boto import Aws
     from contentplatform.drivers.doorbell import Doorbell
     from contentplatform.drivers.sqlite import Database, Schema
+    from contentplatform.ingest.aws import SqsEventSource
+    from contentplatform.ingest.reconciliation import Reconciliation
     from contentplatform.processing.local import LocalMediaProcessor
     from contentplatform.storage.local import LocalObjectStore
+    from contentplatform.workflow.aws import StepFunctionsEngine
     from contentplatform.workflow.executor import LocalExecutor
     from contentplatform.workflow.local import LocalWorkflowEngine
+    from contentplatform.workflow.recorder import Recorder
 
 T = TypeVar("T")
 
 DATABASE_FILE_NAME: Final = "contentplatform.db"
 SCRATCH_FOLDER_NAME: Final = "scratch"
+ALERTS_TOPIC_NAME: Final = "backup-alerts"
+"""Where every alert goes on AWS."""
 PROCESSED_KINDS: Final = frozenset({MediaKind.IMAGE})
 """Kinds that have a processor of their own; the others are kept as they are, and say so."""
 
@@ -228,9 +238,20 @@ class LocalHome(Home):
 class AwsHome(Home):
     """The platform on AWS: queue, functions and streams do what a worker does at home."""
 
-    def __init__(self, platform: Platform, aws: Aws) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        aws: Aws,
+        *,
+        events: SqsEventSource,
+        engine: StepFunctionsEngine,
+        processor: LocalMediaProcessor,
+    ) -> None:
         self.platform = platform
         self.aws = aws
+        self._events = events
+        self._engine = engine
+        self._processor = processor
 
     def take_in_all(self) -> None:
         """Nothing: the queue calls the upload handler."""
@@ -256,6 +277,65 @@ class AwsHome(Home):
 
     def options(self) -> str:
         return f"--home aws --data {self.platform.settings.data_folder}"
+
+    def take_in_batch(self, messages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """Take in what Lambda hands over of the upload queue; the answer names what has to come again."""
+        return dict(self._events.handle_batch(messages, lambda event: self.platform.ingest.handle(event.key)))
+
+    def search_feed(self) -> SearchFeed:
+        """What brings changed records into the search table."""
+        from contentplatform.catalog.feed import SearchFeed  # noqa: PLC0415
+
+        return SearchFeed(self.aws, self.platform.clock)
+
+    def recorder(self) -> Recorder:
+        """What keeps executions that ended."""
+        from contentplatform.workflow.recorder import Recorder  # noqa: PLC0415
+
+        return Recorder(self._engine, self.platform.steps)
+
+    def reconciliation(self) -> Reconciliation:
+        """What finds uploads that no event told of."""
+        from contentplatform.ingest.reconciliation import Reconciliation  # noqa: PLC0415
+
+        return Reconciliation(self.platform.ingest, self.platform.store, self.platform.clock)
+
+    def backup_validator(self) -> BackupValidator:
+        """What compares the second copy with the first."""
+        from contentplatform.backup.aws import S3Digests  # noqa: PLC0415
+        from contentplatform.backup.validator import BackupValidator, StoreDigests  # noqa: PLC0415
+
+        settings, store = self.platform.settings, self.platform.store
+        digests = S3Digests(
+            self.aws,
+            StoreDigests(store),
+            bucket_names=bucket_names(settings),
+            region_of=bucket_regions(settings),
+        )
+        return BackupValidator(store, digests, self.alerts(), self.platform.clock)
+
+    def cost_reporter(self) -> CostReporter:
+        """What reports on the last week's cost."""
+        from contentplatform.cost.aws import AwsCosts  # noqa: PLC0415
+        from contentplatform.cost.report import CostReporter  # noqa: PLC0415
+
+        return CostReporter(AwsCosts(self.aws), self.alerts(), self.platform.clock)
+
+    def alerts(self) -> SnsAlerts:
+        """Who is told when something is wrong."""
+        from contentplatform.alerts.aws import SnsAlerts  # noqa: PLC0415
+
+        return SnsAlerts(self.aws, f"arn:aws:sns:{self.aws.region}:{self.aws.account_id}:{ALERTS_TOPIC_NAME}")
+
+    def gaps(self) -> tuple[str, ...]:
+        """What this kernel can't do to fence jobs in, a sentence each; starts the sandbox to find out."""
+        return self._processor.confinement().gaps()
+
+    def sweep_scratch(self) -> int:
+        """Remove what jobs of killed processes left in the scratch folder; returns how many folders that were."""
+        from contentplatform.drivers.scratch import sweep  # noqa: PLC0415
+
+        return sweep(self.platform.settings.data_folder / SCRATCH_FOLDER_NAME)
 
     def close(self) -> None:
         self.platform.processor.close()
@@ -331,7 +411,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
     clock = clock or SystemClock()
     given = settings.aws
     aws = Aws(region=given.region, account_id=given.account_id, profile=given.profile)
-    names = {role: bucket_name(role, settings.storage.bucket_suffix) for role in BucketRole}
+    names = bucket_names(settings)
     store = S3ObjectStore(
         aws,
         bucket_names=names,
@@ -341,6 +421,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
     catalog = DynamoCatalog(aws, clock, bucket=names[BucketRole.PRIMARY])
     machine = f"arn:aws:states:{given.region}:{aws.account_id}:stateMachine:{STATE_MACHINE_NAME}"
     engine = StepFunctionsEngine(aws, clock, state_machine_arn=machine)
+    events = SqsEventSource(aws, bucket_name=names[BucketRole.PRIMARY])
     processor = _processor(settings)
     publication = Publication(store, catalog)
     ingest = IngestService(store, catalog, engine, publication, clock, one_by_one, PROCESSED_KINDS)
@@ -350,7 +431,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
         store=store,
         catalog=catalog,
         engine=engine,
-        events=SqsEventSource(aws, bucket_name=names[BucketRole.PRIMARY]),
+        events=events,
         ingest=ingest,
         library=Library(store, catalog, engine, ingest, publication, clock, one_by_one),
         steps=Steps(
@@ -364,7 +445,12 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
         ),
         processor=processor,
     )
-    return AwsHome(platform, aws)
+    return AwsHome(platform, aws, events=events, engine=engine, processor=processor)
+
+
+def bucket_names(settings: Settings) -> dict[BucketRole, str]:
+    """What each bucket is called, by the settings."""
+    return {role: bucket_name(role, settings.storage.bucket_suffix) for role in BucketRole}
 
 
 def bucket_regions(settings: Settings) -> dict[BucketRole, str]:

@@ -7,16 +7,19 @@ are one path. Delete, undelete and restore change the store and then come here t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
-from contentplatform.catalog.port import Catalog, LedgerEntry, Record, SearchQuery, walk_records
+from contentplatform import log
+from contentplatform.catalog.port import Catalog, LedgerEntry, Record, SearchQuery
 from contentplatform.clock import Clock
 from contentplatform.drivers.crashpoint import crashpoint
-from contentplatform.errors import ErrorCode, InvalidRequest, NotFound, PlatformError
+from contentplatform.errors import ErrorCode, InvalidRequest, NotFound, PlatformError, Unavailable
 from contentplatform.media import MediaKind, ProcessingStatus, check_key, file_id
 from contentplatform.processing.presets import recipe
 from contentplatform.processing.probe import HEAD_SIZE_BYTES, Sniffed, claimed_type, mismatch, sniff
@@ -27,7 +30,6 @@ from contentplatform.storage.port import (
     ObjectVersion,
     PutOptions,
     versions_of,
-    walk,
 )
 from contentplatform.together import Together, repeated
 from contentplatform.workflow.port import ExecutionStatus, Lane, WorkflowEngine, execution_name, next_name
@@ -38,12 +40,37 @@ CLAIM_METADATA: Final = "claimed-type"
 _RAW_VERSION_METADATA: Final = "source-version"
 
 
+_RECONCILED_AT_ONCE: Final = 1_000
+_STORE: Final = "store"
+_CATALOG: Final = "catalog"
+_FAILURES_IN_A_ROW: Final = 20
+"""After so many a reconciliation gives up: it is not the keys."""
+
+_logger: Final = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True, slots=True)
 class Reconciled:
     """What a reconciliation found."""
 
     keys_seen: int
     keys_mended: int
+    keys_failed: int = 0
+    """Keys that could not be mended; the log says why. The others were looked at all the same."""
+    stopped_at: str | None = None
+    """Where to begin the next time, because this one was stopped; None: everything was looked at."""
+
+    def checked(self) -> Reconciled:
+        """This, if every key could be mended.
+
+        Raises:
+            Unavailable: one could not.
+        """
+        if self.keys_failed:
+            raise Unavailable(
+                "reconciling", f"{self.keys_failed} keys could not be taken in", hint="The log names them"
+            )
+        return self
 
 
 class IngestService:
@@ -92,23 +119,37 @@ class IngestService:
         """The recipe of files of ``kind`` in this home; those without a processor of their own go the generic way."""
         return recipe(kind if kind in self._processed_kinds else MediaKind.GENERIC)
 
-    def reconcile(self) -> Reconciled:
+    def reconcile(self, *, begin: str | None = None, is_over: Callable[[], bool] = lambda: False) -> Reconciled:
         """Find what no event told.
 
         Keys whose record lags behind the store, records whose object is gone, and versions that wait for an execution
-        which ended or never began.
+        which ended or never began. A key that can't be mended holds up none of the others.
+
+        Args:
+            begin: where an earlier one stopped; None: at the beginning.
+            is_over: asked before each key whether to stop. What was mended by then stays so.
+
+        Raises:
+            InvalidRequest: ``begin`` is no place to begin at (any more).
+            PlatformError: nothing can be mended just now: a service is down, not a key broken.
         """
-        seen = mended = 0
-        for version in walk(self._store, BucketRole.PRIMARY):
-            seen += 1
-            if self._lags(version.key, version.version_id):
-                self.handle(version.key, Lane.BACKFILL)
-                mended += 1
-        for record in walk_records(self._catalog, SearchQuery()):
-            if self._current(record.file_path) is None:
-                self.handle(record.file_path, Lane.BACKFILL)
-                mended += 1
-        return Reconciled(seen, mended)
+        seen = mended = failed = failed_in_a_row = 0
+        for place, key, lags in self._suspects(begin):
+            if is_over():
+                return Reconciled(seen, mended, failed, place)
+            seen += place.startswith(_STORE)
+            try:
+                if lags():
+                    self.handle(key, Lane.BACKFILL)
+                    mended += 1
+                failed_in_a_row = 0
+            except PlatformError as error:
+                failed, failed_in_a_row = failed + 1, failed_in_a_row + 1
+                fields = {log.KEY: key, log.REASON: str(error)}
+                log.event(_logger, logging.WARNING, "key not reconciled", **fields)
+                if failed_in_a_row == _FAILURES_IN_A_ROW:
+                    raise
+        return Reconciled(seen, mended, failed)
 
     # -- one key ---------------------------------------------------------------------------------------------
 
@@ -338,6 +379,31 @@ class IngestService:
         )
 
     # -- reconciling -----------------------------------------------------------------------------------------
+
+    def _suspects(self, begin: str | None) -> Iterator[tuple[str, str, Callable[[], bool]]]:
+        """Every key of the store, then every file of the catalog: the page it is on, and whether it needs mending."""
+        room, _, position = (begin or "").partition(":")
+        if room not in {_STORE, _CATALOG}:
+            room, position = _STORE, ""
+        following: str | None = position or None
+        while room == _STORE:
+            place = f"{_STORE}:{following or ''}"
+            objects = self._store.list(BucketRole.PRIMARY, continuation=following)
+            for version in objects.objects:
+                yield place, version.key, partial(self._lags, version.key, version.version_id)
+            following = objects.continuation
+            room = _CATALOG if following is None else _STORE
+        while True:
+            place = f"{_CATALOG}:{following or ''}"
+            records = self._catalog.search(SearchQuery(), cursor=following, limit=_RECONCILED_AT_ONCE)
+            for record in records.records:
+                yield place, record.file_path, partial(self._is_gone, record.file_path)
+            following = records.cursor
+            if following is None:
+                return
+
+    def _is_gone(self, key: str) -> bool:
+        return self._current(key) is None
 
     def _lags(self, key: str, version_id: str) -> bool:
         record = self._record(file_id(key))
