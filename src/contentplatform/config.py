@@ -147,6 +147,11 @@ class AwsSettings:
     object_lock: bool = _switch(
         "Lock versions of the backup bucket against deletion for 30 days; only possible when it is first made"
     )
+    config_recorder: bool = _switch(
+        "Record changes of buckets, tables and functions in AWS Config, about 0.10 USD a month and region; off where "
+        "the account records already",
+        on=True,
+    )
     web_application_firewall: bool = _switch("Managed rules and a rate limit before the edge: about 8 USD a month")
     shared_files: bool = _switch("The shared file system content-platform-efs: 0.30 USD a GB and month")
     shared_files_throughput_mibps: int = _setting(

@@ -228,7 +228,12 @@ def _logging(names: Names, role: BucketRole) -> aws_s3.CfnBucket.LoggingConfigur
     if role not in ACCESS_LOGS_GO_TO:
         return None
     return aws_s3.CfnBucket.LoggingConfigurationProperty(
-        destination_bucket_name=names.bucket(ACCESS_LOGS_GO_TO[role]), log_file_prefix=access_log_prefix(role)
+        destination_bucket_name=names.bucket(ACCESS_LOGS_GO_TO[role]),
+        log_file_prefix=access_log_prefix(role),
+        # A folder a day, so that a question about a week reads a week.
+        target_object_key_format=aws_s3.CfnBucket.TargetObjectKeyFormatProperty(
+            partitioned_prefix=aws_s3.CfnBucket.PartitionedPrefixProperty(partition_date_source="EventTime")
+        ),
     )
 
 

@@ -139,7 +139,15 @@ class SigningKeys(Construct):
 class Delivery(Construct):
     """The distribution, with its policies and functions, and the parameters by which the platform finds it."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, names: Names) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        names: Names,
+        firewall_arn: str | None = None,
+    ) -> None:
         super().__init__(scope, construct_id)
         self._names = names
         parameter = CfnParameter(
@@ -181,6 +189,7 @@ class Delivery(Construct):
                 http_version=HTTP_VERSIONS,
                 ipv6_enabled=True,
                 price_class=_PRICE_CLASS,
+                web_acl_id=firewall_arn,
                 origins=[self._origin(origin) for origin in ORIGINS],
                 default_cache_behavior=self._default_behaviour(last),
                 cache_behaviors=[self._behaviour(behaviour) for behaviour in others],

@@ -35,6 +35,7 @@ CALLED_ASYNCHRONOUSLY: Final = (
     "content-execution-recorder",
     "content-reconciler",
     "content-backup-validator",
+    "content-metadata-export",
     "cost-report-generator",
 )
 """By a rule or a schedule: nobody waits for the answer, so a failure has to be kept."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from contentplatform.analytics.tables import CONTENT_METADATA
 from contentplatform.catalog.tables import LEDGER, METADATA, SEARCH, Table
 from contentplatform.delivery.rules import SERVED_PREFIXES
 from contentplatform.ingest.queue import UPLOADS
@@ -249,6 +250,12 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
         OnBucket(BucketRole.BACKUP, _LIST_VERSIONS),
         OnObjects(BucketRole.BACKUP, _ALL, _READ),
         _ALERT,
+        _FAILED_CALLS,
+    ),
+    "content-metadata-export": (
+        OnTable(METADATA, ("dynamodb:Query", "dynamodb:BatchGetItem"), ("by-upload-time",)),
+        OnBucket(BucketRole.ANALYTICS, _LIST),
+        OnObjects(BucketRole.ANALYTICS, (CONTENT_METADATA.folder,), (*_READ, *_WRITE)),
         _FAILED_CALLS,
     ),
     "cost-report-generator": (

@@ -16,16 +16,24 @@ from constructs import Construct
 from contentplatform.catalog.tables import METADATA
 from contentplatform.config import Settings
 from contentplatform.storage.port import BucketRole
+from contentplatform_infra.alerts import AlertsTopic, topic_arn
+from contentplatform_infra.analytics import Analytics, SavedQuestions
 from contentplatform_infra.audit import Audit
 from contentplatform_infra.catalog import Catalog
+from contentplatform_infra.compliance import Compliance
+from contentplatform_infra.cost import Budget, CostExport, StorageLens, export_grants
 from contentplatform_infra.delivery import AccessLog, Delivery, SigningKeys, access_log_grant, mediaconvert_parameter
+from contentplatform_infra.firewall import Firewall
 from contentplatform_infra.functions import Functions, Triggers
 from contentplatform_infra.guards import BreakGlass
+from contentplatform_infra.monitoring import Alarms, Dashboard, ShareAlarms, Watched
 from contentplatform_infra.names import Names
+from contentplatform_infra.quicksight import QuickSight
 from contentplatform_infra.rights import Places
+from contentplatform_infra.schedules import Schedules
 from contentplatform_infra.second_copy import SecondCopy
 from contentplatform_infra.shared_files import SharedFiles
-from contentplatform_infra.storage import Storage
+from contentplatform_infra.storage import Storage, Told
 from contentplatform_infra.uploads import Uploads
 from contentplatform_infra.workflow import MediaConvertRole, Workflow
 
@@ -111,11 +119,16 @@ class MainStack(PlatformStack):
 
     def wire(self, settings: Settings, names: Names) -> None:
         uploads = Uploads(self, "Uploads", names)
-        storage = Storage(self, "Storage", settings, names, uploads)
+        alerts = AlertsTopic(self, "Alerts", settings, names)
+        storage = Storage(self, "Storage", settings, names, uploads, Told(topic_arn(names), alerts.needs))
         catalog = Catalog(self, "Catalog", settings, names)
-        delivery = Delivery(self, "Delivery", settings=settings, names=names)
+        firewall = Firewall(self, "Firewall") if settings.aws.web_application_firewall else None
+        delivery = Delivery(
+            self, "Delivery", settings=settings, names=names, firewall_arn=firewall.arn if firewall else None
+        )
         storage.grant_read_to_edge(delivery.distribution_arn)
-        storage.allow(BucketRole.ANALYTICS, access_log_grant(names))
+        for grant in (access_log_grant(names), *export_grants(names)):
+            storage.allow(BucketRole.ANALYTICS, grant)
         places = Places(names, catalog.tables[METADATA.name].attr_stream_arn, delivery.distribution_arn)
         functions = Functions(self, "Functions", settings=settings, places=places)
         Triggers(
@@ -129,6 +142,17 @@ class MainStack(PlatformStack):
         Workflow(self, "Workflow", settings=settings, names=names, functions=functions)
         converter = MediaConvertRole(self, "MediaConvert", names=names)
         mediaconvert_parameter(converter, converter.role.role_arn)
+        Schedules(
+            self,
+            "Schedules",
+            names=names,
+            functions={name: alias.function_arn for name, alias in functions.aliases.items()},
+            failed_calls_arn=functions.failed_calls.queue_arn,
+        )
+        watched = Watched(names, delivery.distribution_id)
+        Alarms(self, "Alarms", watched, topic_arn(names))
+        Dashboard(self, "Dashboard", watched)
+        Analytics(self, "Analytics", names)
         if settings.aws.shared_files:
             SharedFiles(self, "SharedFiles", settings)
 
@@ -152,6 +176,16 @@ class GovernanceStack(PlatformStack):
     holds = "compliance rules, budget and cost reports"
     needs = (StackName.MAIN,)
 
+    def wire(self, settings: Settings, names: Names) -> None:
+        Compliance(self, "Compliance", settings, names)
+        ShareAlarms(self, "Alarms", names, topic_arn(names))
+        Budget(self, "Budget", settings, topic_arn(names))
+        StorageLens(self, "StorageLens", names)
+        CostExport(self, "CostExport", names)
+        SavedQuestions(self, "Questions")
+        if settings.aws.quicksight:
+            QuickSight(self, "QuickSight", names)
+
 
 class AuditStack(PlatformStack):
     """Who wrote to or deleted from the second copy."""
@@ -162,5 +196,5 @@ class AuditStack(PlatformStack):
     in_backup_region = True
 
     def wire(self, settings: Settings, names: Names) -> None:
-        del settings
         Audit(self, "Audit", names)
+        Compliance(self, "Compliance", settings, names)

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from contentplatform.storage.port import BucketRole
+from contentplatform.storage.safeguards import ACCESS_LOGS_GO_TO
+
 DATABASE: Final = "content_analytics"
 WORKGROUP: Final = "content-platform"
 RESULTS_FOLDER: Final = "athena-results/"
@@ -134,6 +137,7 @@ CLOUDFRONT_LOGS: Final = Table(
 CLOUDFRONT_FIELDS: Final = 33
 """Fields of the standard log; the columns behind them are additions."""
 
+_LOGGED: Final = tuple(role.value for role, target in ACCESS_LOGS_GO_TO.items() if target is BucketRole.ANALYTICS)
 _WORD: Final = r"([^ ]*)"
 _QUOTED: Final = r'(?:"([^"]*)"|-)'
 S3_ACCESS_LOGS: Final = Table(
@@ -171,7 +175,7 @@ S3_ACCESS_LOGS: Final = Table(
         Column("acl_required", "string"),
     ),
     partitions=(
-        Partition("role", "string", PartitionKind.LIST, values=("primary", "raw", "processed")),
+        Partition("role", "string", PartitionKind.LIST, values=_LOGGED),
         _DAY,
     ),
     # S3 adds fields at the end now and then: what is behind the known ones is let through. The last seven are missing

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from contentplatform.storage.port import BucketRole
+from contentplatform.storage.safeguards import ACCESS_LOGS_GO_TO
 
 
 class Scope(StrEnum):
@@ -34,6 +35,7 @@ class Rule:
     """AWS Config's managed rule."""
     demands: str
     scope: Scope = Scope.TAGGED
+    """One by the clock looks at the whole account, whatever this says: Config has no narrower scope for those."""
     bucket: BucketRole | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
     by_the_clock: bool = False
@@ -46,7 +48,7 @@ class Rule:
     """Whether ``verify`` can check the same in the local home."""
 
 
-LOGGED_BUCKETS: Final = (BucketRole.PRIMARY, BucketRole.RAW, BucketRole.PROCESSED)
+LOGGED_BUCKETS: Final = tuple(role for role, target in ACCESS_LOGS_GO_TO.items() if target is BucketRole.ANALYTICS)
 """Buckets of the main region that have an access log."""
 
 RULES: Final = (
@@ -145,12 +147,6 @@ RULES: Final = (
         "CMK_BACKING_KEY_ROTATION_ENABLED",
         "keys get new material every year",
         by_the_clock=True,
-    ),
-    Rule(
-        "iam-no-administrators-by-policy",
-        "IAM_POLICY_NO_STATEMENTS_WITH_ADMIN_ACCESS",
-        "no policy of the platform allows everything",
-        global_services=True,
     ),
     Rule(
         "cloudfront-https-only",

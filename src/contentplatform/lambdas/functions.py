@@ -66,6 +66,7 @@ FUNCTIONS: Final = (
     Function("content-execution-recorder", "keeps the history of an execution that ended", 256, 60),
     Function("content-reconciler", "finds what no event told", 512, 900),
     Function("content-backup-validator", "compares the second copy with the first", 512, 900),
+    Function("content-metadata-export", "writes the catalog where questions can be put to it", 1_769, 900, 2_048),
     Function("cost-report-generator", "reports what the last week cost", 256, 60),
 )
 BY_NAME: Final = {function.name: function for function in FUNCTIONS}

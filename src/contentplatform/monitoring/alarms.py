@@ -193,15 +193,14 @@ WATCHED: Final = (
         Severity.CRITICAL,
     ),
     _job_failed("cost-report-generator", "The weekly cost report could not be made or sent. Its log says why."),
-    _job_failed("content-metadata-export", "Questions about the catalog are answered from an older day's export."),
-    _job_failed("content-reconciler", "Uploads whose event was lost are not found. Its log says why."),
     _job_failed("cloudfront-invalidation", "The edge may show what was replaced or deleted, until it expires."),
     Alarm(
-        name="schedules-dead",
-        measure=Measure(Metric.QUEUE_WAITING, "content-platform-schedules-dead"),
+        name="calls-failed",
+        measure=Measure(Metric.QUEUE_WAITING, "content-platform-failed-calls"),
         statistic=Statistic.MAXIMUM,
         threshold=0,
-        means="A scheduled job could not be started. The message in the queue names it and says why.",
+        means="A job of the clock, a change for the search index or the end of an execution could not be handled, "
+        "however often it was tried. The message in the queue names it and says why.",
     ),
 )
 ALARMS: Final = (*PROMISED, *WATCHED)

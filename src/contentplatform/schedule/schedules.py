@@ -10,8 +10,8 @@ from typing import Final
 
 from contentplatform.errors import ConfigurationInvalid
 
-DEAD_LETTER_QUEUE: Final = "content-platform-schedules-dead"
-"""Where a run ends that could not even be started, with the reason."""
+DEAD_LETTER_QUEUE: Final = "content-platform-failed-calls"
+"""Where a run ends that could not be started, or failed however often it was tried."""
 _FIELDS: Final = 5
 
 
