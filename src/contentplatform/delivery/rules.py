@@ -284,10 +284,13 @@ def key_of(path: str) -> str:
 def paths_to_purge(shown: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """Every path under which the edge may keep what was shown as ``(key, sha256)``: with ``v`` and without.
 
-    CloudFront keeps an answer by path *and* ``v``, so each of them is a path of its own to an invalidation.
+    CloudFront keeps an answer by path *and* ``v``, so each of them is a path of its own to an invalidation. A key that
+    the edge does not reach has none.
     """
     found: dict[str, None] = {}
     for key, sha256 in shown:
+        if not is_served(key):
+            continue
         found[path_of(key)] = None
         if sha256 and not key.startswith(f"{RAW_FOLDER}/"):
             found[path_of(key, sha256)] = None

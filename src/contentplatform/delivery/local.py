@@ -1,0 +1,208 @@
+"""The edge of the local home: the platform's own server reads the rules, and this tells it what to forget."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from contentplatform.clock import Clock, IdSource, parse_timestamp, timestamp
+from contentplatform.delivery.port import (
+    INVALIDATION_PAGE_SIZE,
+    Edge,
+    Invalidation,
+    InvalidationPage,
+    InvalidationStatus,
+    InvalidationSummary,
+    check_invalidation,
+    check_page,
+)
+from contentplatform.delivery.signing import (
+    SigningKey,
+    check_signed_path,
+    decode_keys,
+    encode_keys,
+    new_key,
+    signed_path,
+)
+from contentplatform.drivers.files import Files, remove_quietly, translated_os_errors
+from contentplatform.drivers.sqlite import Database, Row, Schema, Transaction
+from contentplatform.errors import ConfigurationInvalid, Conflict, InvalidRequest, NotFound
+
+__all__ = ["KEYS_FILE_NAME", "SCHEMA", "LocalEdge"]
+
+SCHEMA: Final = Schema(
+    room="delivery",
+    migrations=(
+        """
+        CREATE TABLE invalidations (
+            sequence INTEGER PRIMARY KEY,     -- order in which they were asked for
+            id TEXT NOT NULL UNIQUE,
+            reference TEXT NOT NULL UNIQUE,
+            paths TEXT NOT NULL,              -- a JSON list, sorted
+            created_at TEXT NOT NULL
+        ) STRICT;
+        """,
+    ),
+)
+KEYS_FILE_NAME: Final = "link-signing.keys"
+_KEY_MODE: Final = 0o400
+_KEPT_KEYS: Final = 2
+"""The one that signs, and the one before it, whose links still work."""
+_CURSOR: Final = re.compile(r"before-([0-9]{1,18})")
+_SELECT: Final = "SELECT sequence, id, reference, paths, created_at FROM invalidations"
+
+
+class LocalEdge(Edge):
+    """Keeps invalidations in the database, joined to the unit of work that is open, and signs with a key file.
+
+    Args:
+        database: with the tables of this room.
+        folder: the data folder; the key file is made in it when the first link is signed.
+        clock: when links expire.
+        ids: names the temporary file.
+        private_prefix: as for every edge.
+        base_url: where the server is reached from outside; empty: links begin with a slash.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        folder: Path,
+        clock: Clock,
+        ids: IdSource,
+        *,
+        private_prefix: str,
+        base_url: str = "",
+    ) -> None:
+        super().__init__(private_prefix)
+        self._database = database
+        self._folder = folder
+        self._clock = clock
+        self._ids = ids
+        self._base = base_url.rstrip("/")
+
+    # -- invalidations ---------------------------------------------------------------------------------------
+
+    def invalidate(self, paths: Iterable[str], reference: str) -> Invalidation | None:
+        wanted = check_invalidation(paths, reference)
+        if not wanted:
+            return None
+
+        def work(unit: Transaction) -> Invalidation:
+            row = unit.row(f"{_SELECT} WHERE reference = ?", (reference,))
+            if row is None:
+                values = (_id_of(reference), reference, json.dumps(wanted), timestamp(self._clock.now()))
+                unit.run("INSERT INTO invalidations (id, reference, paths, created_at) VALUES (?, ?, ?, ?)", values)
+                row = unit.row(f"{_SELECT} WHERE reference = ?", (reference,))
+            there = _invalidation(row or ())
+            if there.paths != wanted:
+                raise Conflict(f"invalidating for {reference}", "that reference stands for other paths")
+            return there
+
+        return self._database.write(work)
+
+    def invalidation(self, invalidation_id: str) -> Invalidation:
+        with self._database.read() as view:
+            row = view.row(f"{_SELECT} WHERE id = ?", (invalidation_id,))
+        if row is None:
+            raise NotFound(f"reading invalidation {invalidation_id}", "there is none of that name")
+        return _invalidation(row)
+
+    def invalidations(self, *, cursor: str | None = None, limit: int = INVALIDATION_PAGE_SIZE) -> InvalidationPage:
+        check_page(limit)
+        before = 2**62
+        if cursor is not None:
+            found = _CURSOR.fullmatch(cursor)
+            if found is None:
+                raise InvalidRequest("listing invalidations", "that cursor is not one of ours")
+            before = int(found[1])
+        with self._database.read() as view:
+            rows = view.rows(f"{_SELECT} WHERE sequence < ? ORDER BY sequence DESC LIMIT ?", (before, limit + 1))
+        page = rows[:limit]
+        summaries = [InvalidationSummary(row[1], InvalidationStatus.COMPLETED, parse_timestamp(row[4])) for row in page]
+        return InvalidationPage(tuple(summaries), f"before-{page[-1][0]}" if len(rows) > limit else None)
+
+    # -- links -----------------------------------------------------------------------------------------------
+
+    def signed_url(self, key: str, expires_at: datetime, sha256: str) -> str:
+        path = self._path(key, sha256)
+        if expires_at <= self._clock.now():
+            raise InvalidRequest(f"linking to {key}", "the link would be over already")
+        return self._base_url() + signed_path(path, expires_at, self._keys()[0])
+
+    def check_link(self, target: str) -> str:
+        """The path of a request's target that carries a valid signature. Raises InvalidRequest."""
+        return check_signed_path(target, self._keys(), self._clock.now())
+
+    def rotate_keys(self, random: bytes) -> None:
+        """Sign with a new key of these 32 random bytes from now on; links of the one before it work on."""
+        kept = (new_key(random), *self._keys())[:_KEPT_KEYS]
+        temporary = self._written(kept)
+        with translated_os_errors(f"replacing {KEYS_FILE_NAME}"):
+            temporary.replace(self._folder / KEYS_FILE_NAME)
+        Files().sync_folder(self._folder)
+
+    def _base_url(self) -> str:
+        return self._base
+
+    # -- the key file ----------------------------------------------------------------------------------------
+
+    def _keys(self) -> tuple[SigningKey, ...]:
+        """The keys, the one that signs first; made when there are none."""
+        path = self._folder / KEYS_FILE_NAME
+        try:
+            text = path.read_text("ascii")
+        except FileNotFoundError:
+            return self._first_keys(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationInvalid(f"reading {KEYS_FILE_NAME}", "the file can't be read") from error
+        try:
+            return decode_keys(text)
+        except InvalidRequest as error:
+            raise ConfigurationInvalid(
+                f"reading {KEYS_FILE_NAME}", error.why, hint="Remove it: a new key is made, and old links end"
+            ) from error
+
+    def _first_keys(self, path: Path) -> tuple[SigningKey, ...]:
+        temporary = self._written((new_key(os.urandom(32)),))
+        try:
+            with suppress(FileExistsError), translated_os_errors(f"making {KEYS_FILE_NAME}"):
+                path.hardlink_to(temporary)
+        finally:
+            remove_quietly(temporary)
+        Files().sync_folder(self._folder)
+        return decode_keys(path.read_text("ascii"))
+
+    def _written(self, keys: tuple[SigningKey, ...]) -> Path:
+        """A new temporary file with these keys, which only its owner can read, made durable."""
+        temporary = self._folder / f".{KEYS_FILE_NAME}.{self._ids.new_id()}"
+        with translated_os_errors(f"writing {KEYS_FILE_NAME}"):
+            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, _KEY_MODE)
+            try:
+                os.write(descriptor, encode_keys(keys).encode("ascii"))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        return temporary
+
+
+def _id_of(reference: str) -> str:
+    return f"I{hashlib.sha256(reference.encode()).hexdigest()[:13].upper()}"
+
+
+def _invalidation(row: Row) -> Invalidation:
+    _, identifier, reference, paths, created_at = row
+    return Invalidation(
+        id=identifier,
+        reference=reference,
+        paths=tuple(json.loads(paths)),
+        status=InvalidationStatus.COMPLETED,
+        created_at=parse_timestamp(created_at),
+    )
