@@ -1,0 +1,150 @@
+"""The function that follows the records' stream into the search table."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from contentplatform import media
+from contentplatform.catalog.port import Record, SearchQuery
+from contentplatform.catalog.tables import METADATA, SEARCH
+from contentplatform.catalog.terms import BEGINNINGS, digest, rows
+from contentplatform.drivers.boto import Aws
+from contentplatform.errors import NotFound
+from contentplatform.media import ProcessingStatus
+from fakes.catalog import NOON, make_record
+from fakes.dynamodb import DynamoHome
+
+KEYS = ("a/one.jpg", "a/b/two.jpg")
+TITLES = (None, "sunset", "sunsets over the sea", "Sea and sunshine", "photographer 20240105")
+
+
+@pytest.fixture
+def home(aws: Aws) -> DynamoHome:
+    """Empty tables."""
+    return DynamoHome(aws)
+
+
+def search_table(home: DynamoHome) -> dict[tuple[str, str], str]:
+    """All rows of the search table: their words, or the digest of a marker."""
+    found = {}
+    for page in home.client.get_paginator("scan").paginate(TableName=SEARCH.name):
+        for item in page["Items"]:
+            value = item.get("words") or item.get("digest") or {"S": ""}
+            found[item["term"]["S"], item["newest_first"]["S"]] = value["S"]
+    return found
+
+
+def expected(home: DynamoHome) -> dict[tuple[str, str], str]:
+    """What the search table should hold by the records."""
+    found: dict[tuple[str, str], str] = {}
+    for key in KEYS:
+        try:
+            record = home.catalog.get(media.file_id(key))
+        except NotFound:
+            continue
+        found |= rows(record)
+        found[f"marker {record.file_id[:2]}", record.file_id] = digest(rows(record))
+    return found
+
+
+def change(home: DynamoHome, chance: random.Random) -> None:
+    """One random write to one of the keys."""
+    key = chance.choice(KEYS)
+    record: Record | None
+    try:
+        record = home.catalog.get(media.file_id(key))
+    except NotFound:
+        record = None
+    if record is not None and chance.random() < 0.25:
+        home.catalog.remove(record.file_id, record.revision, chance.choice((None, "elsewhere")))
+        return
+    home.catalog.put(
+        replace(
+            record or make_record(key),
+            title=chance.choice(TITLES),
+            tags=tuple(chance.sample(("x", "y", "z"), chance.randint(0, 2))),
+            upload_time=chance.choice((NOON, NOON.replace(year=2031))),
+            deleted_at=chance.choice((None, None, NOON)),
+        )
+    )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_late_repeated_and_disordered_changes_end_right(home: DynamoHome, seed: int) -> None:
+    chance = random.Random(seed)
+    waiting: list[dict[str, Any]] = []
+    for _ in range(15):
+        change(home, chance)
+        told = home.changes()
+        waiting += told * chance.choice((1, 1, 2))
+        chance.shuffle(waiting)
+        batch = [waiting.pop() for _ in range(chance.randint(0, len(waiting)))]
+        assert home.feed.handle({"Records": batch}) == {"batchItemFailures": []}
+    home.feed.handle({"Records": waiting})
+    assert search_table(home) == expected(home)
+    home.feed.handle({"Records": home.changes()})
+    assert search_table(home) == expected(home)
+    assert list(home.catalog.index_gaps()) == []
+
+
+def test_a_change_of_status_costs_nothing(home: DynamoHome) -> None:
+    record = home.catalog.put(make_record(tags=("x",)))
+    home.settle()
+    asked: Counter[str] = Counter()
+    home.client.meta.events.register("before-call.dynamodb", lambda model, **_: asked.update([model.name]))
+    home.catalog.put(replace(record, status=ProcessingStatus.COMPLETED))
+    asked.clear()
+    home.settle()
+    assert asked == {}
+
+
+def test_what_fails_is_named_and_the_rest_is_done(home: DynamoHome) -> None:
+    home.client.put_item(TableName=METADATA.name, Item={"file_id": {"S": "f" * 32}, "revision": {"N": "1"}})
+    home.catalog.put(make_record("fine.jpg"))
+    told = home.changes()
+    answer = home.feed.handle({"Records": told})
+    assert answer == {"batchItemFailures": [{"itemIdentifier": told[0]["dynamodb"]["SequenceNumber"]}]}
+    assert [record.file_path for record in home.catalog.search(SearchQuery(text="fine")).records] == ["fine.jpg"]
+
+
+def test_without_its_table_everything_fails_and_nothing_is_raised(home: DynamoHome) -> None:
+    home.catalog.put(make_record("a"))
+    home.catalog.put(make_record("b"))
+    home.client.delete_table(TableName=SEARCH.name)
+    told = home.changes()
+    failed = [each["itemIdentifier"] for each in home.feed.handle({"Records": told})["batchItemFailures"]]
+    assert failed == [each["dynamodb"]["SequenceNumber"] for each in told]
+
+
+def test_stale_and_missing_rows_never_show_a_wrong_result(home: DynamoHome) -> None:
+    record = home.catalog.put(make_record(title="before"))
+    home.settle()
+    home.catalog.put(replace(record, title="after"))
+    assert home.catalog.search(SearchQuery(text="before")).records == ()
+    assert home.catalog.search(SearchQuery(text="after")).records == ()
+    home.settle()
+    assert len(home.catalog.search(SearchQuery(text="after")).records) == 1
+
+
+def test_prefixes_of_every_length_find_the_word(home: DynamoHome) -> None:
+    word = "img20240105123000" + "x" * 60
+    home.catalog.put(make_record(word))
+    home.catalog.put(make_record("img20240105123000y", 1))
+    home.settle()
+    for length in range(3, 77):
+        found = home.catalog.search(SearchQuery(text=word[:length]))
+        assert len(found.records) == (2 if length <= 17 else 1), length
+
+
+def test_a_record_has_few_rows() -> None:
+    named = make_record("2024/paris/IMG_2041.jpg")
+    assert len(rows(named)) == 8
+    text = " ".join(f"{number:x}word{number}" for number in range(5_000))
+    document = make_record("report.pdf", processing_metadata={"text": text})
+    assert len(rows(document)) <= 2_000 * len(BEGINNINGS)
+    assert all(len(words) < 400_000 for words in rows(document).values())
