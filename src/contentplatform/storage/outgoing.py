@@ -38,6 +38,8 @@ class Outgoing:
     source: BinaryIO
     start: int
     lock: threading.Lock = field(default_factory=threading.Lock)
+    failures: list[Exception] = field(default_factory=list)
+    """What reading it again raised: who sends it may wrap that in errors of its own."""
 
     def window(self, first: int, size_bytes: int) -> Window:
         """Some of its bytes, as a stream of their own."""
@@ -83,9 +85,13 @@ class Window(io.RawIOBase):
         wanted = min(len(view), self._size_bytes - self._position)
         if wanted <= 0:
             return 0
-        with self._outgoing.lock:
-            self._outgoing.source.seek(self._outgoing.start + self._first + self._position)
-            data = self._outgoing.source.read(wanted)
+        try:
+            with self._outgoing.lock:
+                self._outgoing.source.seek(self._outgoing.start + self._first + self._position)
+                data = self._outgoing.source.read(wanted)
+        except Exception as error:
+            self._outgoing.failures.append(error)
+            raise
         view[: len(data)] = data
         self._position += len(data)
         return len(data)
@@ -120,7 +126,13 @@ def outgoing(body: BinaryIO, checksum: Checksum, doing: str) -> Iterator[Outgoin
             source, start = io.BytesIO(b"".join(first)), 0
         else:
             source = body if spool is None else spool  # type: ignore[assignment]  # both are binary streams
-        yield Outgoing(size, digest.hexdigest(), checksum.text(value), source, start)
+        ready = Outgoing(size, digest.hexdigest(), checksum.text(value), source, start)
+        try:
+            yield ready
+        except Exception:
+            if ready.failures:
+                raise ready.failures[0] from None
+            raise
     finally:
         if spool is not None:
             spool.close()
