@@ -20,7 +20,7 @@ from contentplatform.storage.port import BucketRole
 def main(arguments: list[str]) -> None:
     """Write the templates of both stacks."""
     parser = argparse.ArgumentParser()
-    for name in ("--out", "--data", "--account", "--broken"):
+    for name in ("--out", "--data", "--account", "--broken", "--buckets"):
         parser.add_argument(name)
     given = parser.parse_args(arguments)
     settings = load()
@@ -33,13 +33,15 @@ def main(arguments: list[str]) -> None:
         env=cdk.Environment(account=given.account, region=settings.aws.backup_region),
         termination_protection=True,
     )
-    keep(backup, "Copy", bucket_name(BucketRole.BACKUP, suffix))
-    keep(backup, "Logs", bucket_name(BucketRole.LOGS, suffix))
+    cdk.CfnWaitConditionHandle(backup, "Something")
+    with_buckets = given.buckets != "no"
+    for role in (BucketRole.BACKUP, BucketRole.LOGS) if with_buckets else ():
+        keep(backup, role.value.title(), bucket_name(role, suffix))
     main_stack = cdk.Stack(
         app, "ContentPlatform", env=cdk.Environment(account=given.account, region=settings.aws.region)
     )
     main_stack.add_stack_dependency(backup)
-    for role in (BucketRole.PRIMARY, BucketRole.PROCESSED):
+    for role in (BucketRole.PRIMARY, BucketRole.PROCESSED) if with_buckets else ():
         keep(main_stack, role.value.title(), bucket_name(role, suffix))
     dynamodb.Table(
         main_stack,

@@ -21,6 +21,9 @@ _SETTLES_WITHIN_SECONDS: Final = 2 * 3600.0
 """A distribution of the edge takes minutes to make, and as long again to take away."""
 _NOT_THE_CAUSE: Final = re.compile(r"(creation|update|deletion|operation) cancelled", re.IGNORECASE)
 
+_ELSEWHERE: Final = "DescribeEvents"
+"""Named in a reason that only says where the reasons are."""
+
 
 @dataclass(frozen=True, slots=True)
 class StackPlace:
@@ -163,7 +166,24 @@ class Stacks:
             if str(event["ResourceStatus"]).endswith("_FAILED")
         ]
         causes = [failure for failure in reversed(found) if not _NOT_THE_CAUSE.search(failure.reason)]
+        if any(_ELSEWHERE in failure.reason for failure in causes):
+            causes = [failure for failure in causes if _ELSEWHERE not in failure.reason]
+            causes.extend(self._refused_before(name, region, since))
         return tuple(dict.fromkeys(causes))
+
+    def _refused_before(self, name: str, region: str, since: datetime) -> Iterator[Failure]:
+        """What CloudFormation refused before it began, which it does not tell with the other events."""
+        client = self._aws.client("cloudformation", region)
+        with translated(f"reading what CloudFormation refused of the stack {name}"):
+            answer = client.describe_events(StackName=name, Filters={"FailedEvents": True})
+            for event in answer["OperationEvents"]:
+                if event["EventType"] == "VALIDATION_ERROR" and event["Timestamp"] >= since:
+                    yield Failure(
+                        name,
+                        str(event.get("LogicalResourceId", name)),
+                        str(event.get("ResourceType", "")),
+                        str(event.get("ValidationStatusReason", "CloudFormation gives no reason")),
+                    )
 
     def kept_after_deletion(self, name: str, region: str) -> tuple[Kept, ...]:
         """The resources that stay when a stack is deleted."""

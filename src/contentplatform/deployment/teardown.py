@@ -31,10 +31,13 @@ _ROUNDS: Final = 20
 """How often a bucket is emptied anew: access logs may still arrive for a while."""
 _PAUSE_SECONDS: Final = 3.0
 _TABLE_STEPS: Final = 400
-_LOG_PREFIXES: Final = (
-    *(f"/aws/lambda/{function.name}" for function in FUNCTIONS),
-    f"/aws/vendedlogs/states/{STATE_MACHINE_NAME}",
-    f"/aws/states/{STATE_MACHINE_NAME}",
+_LOG_PREFIXES: Final = ("/aws/lambda/", "/aws/vendedlogs/states/", "/aws/states/")
+_LOG_GROUPS: Final = frozenset(
+    {
+        *(f"/aws/lambda/{function.name}" for function in FUNCTIONS),
+        f"/aws/vendedlogs/states/{STATE_MACHINE_NAME}",
+        f"/aws/states/{STATE_MACHINE_NAME}",
+    }
 )
 
 
@@ -54,6 +57,8 @@ class Left:
 
     what: str
     why: str
+    certain: bool = True
+    """False: only AWS's list of tags says so, which lags behind by minutes."""
 
 
 class Teardown:
@@ -120,17 +125,18 @@ class Teardown:
 
         Tags are told of with a delay of minutes; a resource that is gone already may be among them.
         """
-        found: dict[str, str] = {}
+        found: dict[str, Left] = {}
         for region in dict.fromkeys((self._settings.aws.region, self._settings.aws.backup_region)):
             with translated(f"looking for what is left in {region}"):
                 pages = self._aws.client("resourcegroupstaggingapi", region).get_paginator("get_resources")
                 for page in pages.paginate(TagFilters=[{"Key": "Project", "Values": ["ContentPlatform"]}]):
                     for resource in page["ResourceTagMappingList"]:
-                        found[str(resource["ResourceARN"])] = "has the tag Project=ContentPlatform"
-        for kept in self._known_by_name():
-            if not any(arn.endswith(kept.name) for arn in found):
-                found[f"{kept.kind} {kept.name} in {kept.region}"] = "is there"
-        return tuple(Left(what, why) for what, why in found.items())
+                        arn = str(resource["ResourceARN"])
+                        found[arn] = Left(arn, "has the tag Project=ContentPlatform", certain=False)
+        known = tuple(self._known_by_name())
+        names = {kept.name for kept in known}
+        there = (Left(f"{kept.kind} {kept.name} in {kept.region}", "is there") for kept in known)
+        return (*there, *(left for arn, left in found.items() if not any(arn.endswith(name) for name in names)))
 
     # -- what there is, whether or not a stack knows of it ---------------------------------------------------------
 
@@ -139,7 +145,8 @@ class Teardown:
         yield from self._buckets()
         region = self._settings.aws.region
         yield from self._tables(region)
-        yield from self._log_groups(region)
+        for place in (region, self._settings.aws.backup_region):
+            yield from self._log_groups(place)
         try:
             with translated("looking for the key that signs URLs"):
                 self._aws.client("ssm").get_parameter(Name=SIGNING_KEY_PARAMETER)
@@ -178,13 +185,19 @@ class Teardown:
             yield Kept("", region, GLOBAL_TABLE if described.get("Replicas") else TABLE, table.name)
 
     def _log_groups(self, region: str) -> Iterator[Kept]:
-        client = self._aws.client("logs", region)
+        """The functions' and the workflow's; and those of the CDK's own functions, named for their stacks."""
+        own = tuple(f"/aws/lambda/{place.name}-" for place in self._places)
+        pages = self._aws.client("logs", region).get_paginator("describe_log_groups")
         for prefix in _LOG_PREFIXES:
-            with translated(f"looking for the log groups {prefix}"):
-                for page in client.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix):
-                    for group in page["logGroups"]:
-                        if group["logGroupName"] == prefix:
-                            yield Kept("", region, LOG_GROUP, prefix)
+            with translated(f"looking for log groups under {prefix}"):
+                groups = [
+                    str(group["logGroupName"])
+                    for page in pages.paginate(logGroupNamePrefix=prefix)
+                    for group in page["logGroups"]
+                ]
+            yield from (
+                Kept("", region, LOG_GROUP, name) for name in groups if name in _LOG_GROUPS or name.startswith(own)
+            )
 
     # -- deleting for good -----------------------------------------------------------------------------------------
 
