@@ -45,6 +45,19 @@ NAMESPACE: Final = "ContentPlatform"
 SERVICE: Final = "contentplatform"
 """The metrics' and traces' service; also the logger above every room's."""
 
+FILES_FAILED: Final = "FilesFailed"
+"""Metrics, all of them counts: versions that could not be processed,"""
+KEYS_SEEN: Final = "KeysSeen"
+"""what the reconciler looked at,"""
+KEYS_MENDED: Final = "KeysMended"
+"""found behind and mended,"""
+KEYS_FAILED: Final = "KeysFailed"
+"""and could not mend;"""
+BACKUPS_COMPARED: Final = "BackupsCompared"
+"""the validator's sign of life,"""
+VERSIONS_OVERDUE: Final = "VersionsOverdue"
+"""and what it found that is not in the second copy, though older than the RPO."""
+
 _FUNCTION: Final = "function"
 _REQUEST: Final = "request_id"
 _COLD: Final = "cold_start"
@@ -193,7 +206,8 @@ class Function:
 
 def open_home() -> AwsHome:
     """Open the home by the function's environment. What it writes on this machine goes to ``/tmp``."""
-    return app.open_aws(config.load(data_folder=Path(tempfile.gettempdir()) / "contentplatform"))
+    folder = os.environ.get(f"{config.ENVIRONMENT_PREFIX}DATA") or f"{tempfile.gettempdir()}/contentplatform"
+    return app.open_aws(config.load(data_folder=Path(folder)))
 
 
 _container: Final = Container(open_home)
