@@ -13,6 +13,7 @@ from contentplatform.catalog.codec import to_public
 from contentplatform.catalog.port import Catalog, Record
 from contentplatform.clock import Clock, IdSource, RandomIds, SystemClock
 from contentplatform.config import Settings
+from contentplatform.delivery.port import Edge
 from contentplatform.errors import ConfigurationInvalid
 from contentplatform.findings import Check
 from contentplatform.ingest.library import Library
@@ -70,6 +71,7 @@ class Platform:
     ingest: IngestService
     library: Library
     steps: Steps
+    edge: Edge
     processor: MediaProcessor
 
     def describe(self, record: Record) -> dict[str, Any]:
@@ -349,6 +351,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
         Corrupt: the database is damaged.
     """
     from contentplatform.catalog.local import LocalCatalog  # noqa: PLC0415 - a lambda must not load the local home
+    from contentplatform.delivery.local import LocalEdge  # noqa: PLC0415
     from contentplatform.drivers.doorbell import Doorbell  # noqa: PLC0415
     from contentplatform.ingest.local import LocalEventSource  # noqa: PLC0415
     from contentplatform.storage.local import LocalObjectStore  # noqa: PLC0415
@@ -372,7 +375,8 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
         engine = LocalWorkflowEngine(database, STATE_MACHINE, clock, doorbell)
         events = LocalEventSource(database, clock)
         processor = _processor(settings)
-        publication = Publication(store, catalog)
+        edge = LocalEdge(database, folder, clock, ids, private_prefix=settings.ingest.private_prefix)
+        publication = Publication(store, catalog, edge)
 
         def together(work: Callable[[], T]) -> T:
             return database.write(lambda _transaction: work())
@@ -387,7 +391,8 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
             events=events,
             ingest=ingest,
             library=Library(store, catalog, engine, ingest, publication, clock, together),
-            steps=Steps(store, catalog, publication, processor, clock, folder / SCRATCH_FOLDER_NAME, together),
+            steps=Steps(store, catalog, publication, edge, processor, clock, folder / SCRATCH_FOLDER_NAME, together),
+            edge=edge,
             processor=processor,
         )
     except BaseException:
@@ -403,6 +408,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
     each sequence of writes can be repeated.
     """
     from contentplatform.catalog.aws import DynamoCatalog  # noqa: PLC0415 - the local home must not load boto3
+    from contentplatform.delivery.aws import CloudFrontEdge  # noqa: PLC0415
     from contentplatform.drivers.boto import Aws  # noqa: PLC0415
     from contentplatform.ingest.aws import SqsEventSource  # noqa: PLC0415
     from contentplatform.storage.aws import S3ObjectStore  # noqa: PLC0415
@@ -423,7 +429,8 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
     engine = StepFunctionsEngine(aws, clock, state_machine_arn=machine)
     events = SqsEventSource(aws, bucket_name=names[BucketRole.PRIMARY])
     processor = _processor(settings)
-    publication = Publication(store, catalog)
+    edge = CloudFrontEdge(aws, clock=clock, private_prefix=settings.ingest.private_prefix)
+    publication = Publication(store, catalog, edge)
     ingest = IngestService(store, catalog, engine, publication, clock, one_by_one, PROCESSED_KINDS)
     platform = Platform(
         settings=settings,
@@ -438,11 +445,13 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
             store,
             catalog,
             publication,
+            edge,
             processor,
             clock,
             settings.data_folder / SCRATCH_FOLDER_NAME,
             one_by_one,
         ),
+        edge=edge,
         processor=processor,
     )
     return AwsHome(platform, aws, events=events, engine=engine, processor=processor)
@@ -469,11 +478,12 @@ def open_database(folder: Path, ids: IdSource) -> Database:
 def local_schemas() -> tuple[Schema, ...]:
     """Every room's tables, in the order in which they are made."""
     from contentplatform.catalog import local as catalog  # noqa: PLC0415
+    from contentplatform.delivery import local as delivery  # noqa: PLC0415
     from contentplatform.ingest import local as ingest  # noqa: PLC0415
     from contentplatform.storage import local as storage  # noqa: PLC0415
     from contentplatform.workflow import local as workflow  # noqa: PLC0415
 
-    return (storage.SCHEMA, ingest.SCHEMA, catalog.SCHEMA, workflow.SCHEMA)
+    return (storage.SCHEMA, ingest.SCHEMA, catalog.SCHEMA, workflow.SCHEMA, delivery.SCHEMA)
 
 
 def _without_context(step: Step) -> TaskFunction:

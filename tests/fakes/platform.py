@@ -19,6 +19,7 @@ from contentplatform.workflow.publication import Publication
 from contentplatform.workflow.steps import Step, Steps
 from fakes.catalog import FakeCatalog
 from fakes.clock import FakeClock, SequentialIds
+from fakes.edge import MemoryEdge
 from fakes.event_source import MemoryEventSource
 from fakes.object_store import MemoryObjectStore
 from fakes.workflow_engine import InMemoryWorkflowEngine
@@ -72,9 +73,17 @@ class MemoryPlatform:
         self.catalog = FakeCatalog()
         self.processor = FakeProcessor()
         self.events = MemoryEventSource(self.clock)
-        self.publication = Publication(self.store, self.catalog)
+        self.edge = MemoryEdge(self.clock)
+        self.publication = Publication(self.store, self.catalog, self.edge)
         self.steps = Steps(
-            self.store, self.catalog, self.publication, self.processor, self.clock, scratch / "jobs", _together
+            self.store,
+            self.catalog,
+            self.publication,
+            self.edge,
+            self.processor,
+            self.clock,
+            scratch / "jobs",
+            _together,
         )
         tasks = {name: _as_task(step) for name, step in self.steps.tasks().items()}
         self.engine = InMemoryWorkflowEngine(STATE_MACHINE, tasks, self.clock)

@@ -11,11 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, Final, TypeVar
-
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from contentplatform.clock import Clock
 from contentplatform.delivery.port import (
@@ -31,6 +27,9 @@ from contentplatform.delivery.port import (
 from contentplatform.delivery.signing import cloudfront_url
 from contentplatform.drivers.boto import Aws, error_code, translated
 from contentplatform.errors import ConfigurationInvalid, Conflict, InvalidRequest, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 __all__ = [
     "DISTRIBUTION_ID_PARAMETER",
@@ -67,7 +66,7 @@ class CloudFrontEdge(Edge):
         self._clock = clock
         self._lock = threading.Lock()
         self._parameters: dict[str, tuple[float, str]] = {}
-        self._key: tuple[str, rsa.RSAPrivateKey] | None = None
+        self._key: tuple[str, RSAPrivateKey] | None = None
 
     # -- invalidations ---------------------------------------------------------------------------------------
 
@@ -158,10 +157,16 @@ class CloudFrontEdge(Edge):
         return f"https://{self._parameter(DOMAIN_NAME_PARAMETER)}"
 
     def _signature(self, policy: bytes) -> bytes:
+        from cryptography.hazmat.primitives import hashes  # noqa: PLC0415 - functions carry no such library
+        from cryptography.hazmat.primitives.asymmetric import padding  # noqa: PLC0415
+
         # SHA-1 is what CloudFront verifies a canned policy with.
         return self._private_key().sign(policy, padding.PKCS1v15(), hashes.SHA1())  # noqa: S303 - same
 
-    def _private_key(self) -> rsa.RSAPrivateKey:
+    def _private_key(self) -> RSAPrivateKey:
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
         pem = self._parameter(SIGNING_KEY_PARAMETER, secret=True)
         if self._key is None or self._key[0] != pem:
             doing = "signing a link"
@@ -169,7 +174,7 @@ class CloudFrontEdge(Edge):
                 key = load_pem_private_key(pem.encode("ascii"), password=None)
             except (ValueError, TypeError, UnicodeEncodeError) as error:
                 raise ConfigurationInvalid(doing, f"{SIGNING_KEY_PARAMETER} holds no private key in PEM") from error
-            if not isinstance(key, rsa.RSAPrivateKey):
+            if not isinstance(key, RSAPrivateKey):
                 raise ConfigurationInvalid(doing, f"{SIGNING_KEY_PARAMETER} holds no RSA key")
             self._key = (pem, key)
         return self._key[1]

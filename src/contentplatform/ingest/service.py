@@ -175,8 +175,8 @@ class IngestService:
         """Show that the file was removed; of a version that was deleted for good no rendition is named any more."""
         renditions = () if record.version_id in forgotten else record.renditions
         hidden = replace(record, renditions=renditions, deleted_at=record.deleted_at or self._clock.now())
-        if hidden != record:
-            self._publication.show(self._catalog.put(hidden))
+        # Also where it is hidden already: whoever hid it may have been cut off before it came off the edge.
+        self._publication.show(record if hidden == record else self._catalog.put(hidden))
 
     def _point(self, record: Record | None, entry: LedgerEntry, key: str, *, shown_anew: bool) -> None:
         """Make the record show ``entry``'s version.

@@ -2,20 +2,28 @@
 
 Each version's renditions lie under keys of their own (``versions/<file_id>/<version_id>/<recipe>/…``), which nothing
 outside can reach and no other version overwrites. A manifest (the ledger entry) names them all at once. The public
-keys are copies that follow the record: they can be made again at any time, by anyone, with the same result.
+keys are copies that follow the record: they can be made again at any time, by anyone, with the same result. What is
+taken off a public key is taken off the edge, too; what is replaced there is the workflow's own state to purge.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from io import BytesIO
 from typing import Final
 
+from contentplatform import log
 from contentplatform.catalog.codec import encode_manifest
 from contentplatform.catalog.port import Catalog, LedgerEntry, Record, Rendition
+from contentplatform.clock import timestamp
+from contentplatform.delivery.port import Edge
+from contentplatform.delivery.rules import paths_to_purge, raw_edge_key
 from contentplatform.drivers.crashpoint import crashpoint
-from contentplatform.errors import NotFound
+from contentplatform.errors import NotFound, PlatformError
 from contentplatform.media import ProcessingStatus
 from contentplatform.storage.port import BucketRole, ObjectStore, PutOptions, erase, versions_of, walk_versions
 
@@ -24,6 +32,8 @@ MANIFEST_FOLDER: Final = "catalog/manifests"
 DELETED_NOTE: Final = "this version was deleted"
 """The note of a version that was deleted for good, once everything that was made of it is erased."""
 _DESCRIPTIVE_FIELDS: Final = ("title", "description", "credit")
+
+_logger = logging.getLogger(__name__)
 
 
 def manifest_key(file_id: str) -> str:
@@ -34,9 +44,10 @@ def manifest_key(file_id: str) -> str:
 class Publication:
     """Keeps records, public keys and sidecar manifests true to the ledger."""
 
-    def __init__(self, store: ObjectStore, catalog: Catalog) -> None:
+    def __init__(self, store: ObjectStore, catalog: Catalog, edge: Edge) -> None:
         self._store = store
         self._catalog = catalog
+        self._edge = edge
 
     def stored_key(self, entry: LedgerEntry, name: str, extension: str) -> str:
         """Where a version's own rendition lies in the processed bucket."""
@@ -100,15 +111,45 @@ class Publication:
             self._catalog.put(replace(record, status=entry.status))
 
     def show(self, record: Record) -> None:
-        """Make the public keys show exactly ``record``'s renditions (none for a deleted file), then its sidecar."""
+        """Make the public keys show exactly ``record``'s renditions (none for a deleted file), then its sidecar.
+
+        Raises:
+            Unavailable: the edge can't be told that the file is gone from it; all else is done, call again.
+        """
         visible = record.deleted_at is None and record.status is ProcessingStatus.COMPLETED
         wanted = {rendition.key: rendition for rendition in record.renditions} if visible else {}
         for rendition in wanted.values():
             self._show_rendition(rendition)
-        for key in self._published_keys(record) - wanted.keys():
+        published = self._published(record)
+        gone = sorted(pair for pair in published if pair[0] not in wanted)
+        for key in {key for key, _ in gone}:
             self._erase(key)
         crashpoint("steps.plain_keys_written")
         self.write_manifest(record)
+        original = raw_edge_key(record.file_path)
+        if original is not None and record.deleted_at is not None:
+            gone.append((original, ""))
+        since = record.deleted_at and timestamp(record.deleted_at)
+        self._purge(record.file_id, gone, f"{record.version_id} {since}", must=not visible)
+
+    def shown(self, entry: LedgerEntry, renditions: Iterable[Rendition]) -> tuple[tuple[str, str], ...]:
+        """Which of these renditions' public keys show other bytes by now, or did until just now: (key, SHA-256).
+
+        Where a key shows the new bytes already, an attempt that was cut off may have put them there: then it is what
+        the newest other version showed.
+        """
+        others = [other for other in self._catalog.entries(entry.file_id) if other.version_id != entry.version_id]
+        found = []
+        for rendition in renditions:
+            try:
+                there = self._store.head(BucketRole.PROCESSED, rendition.key).sha256 or ""
+            except NotFound:
+                continue
+            earlier = [old.sha256 for other in others for old in other.renditions if old.key == rendition.key]
+            before = next(iter(earlier), there) if there == rendition.sha256 else there
+            if before != rendition.sha256:
+                found.append((rendition.key, before))
+        return tuple(found)
 
     def intact(self, entry: LedgerEntry) -> bool:
         """Whether every rendition of a manifest is still stored with its bytes' hash."""
@@ -129,6 +170,8 @@ class Publication:
         for rendition in entry.renditions:
             if self.is_stored(rendition.key, rendition.sha256):
                 self._erase(rendition.key)
+        gone = [(rendition.key, rendition.sha256) for rendition in entry.renditions]
+        self._purge(entry.file_id, gone, f"{entry.version_id} forgotten", must=True)
         self.erase_renditions(entry)
         return self._catalog.put_entry(
             replace(
@@ -163,9 +206,23 @@ class Publication:
         """Take the sidecar away, after a file was moved."""
         erase(self._store, BucketRole.ANALYTICS, manifest_key(file_id))
 
-    def _published_keys(self, record: Record) -> set[str]:
+    def _published(self, record: Record) -> set[tuple[str, str]]:
+        """Every public key that any version of a file had, and the SHA-256 of what it showed."""
         of_versions = (rendition for entry in self._catalog.entries(record.file_id) for rendition in entry.renditions)
-        return {rendition.key for rendition in (*of_versions, *record.renditions)}
+        return {(rendition.key, rendition.sha256) for rendition in (*of_versions, *record.renditions)}
+
+    def _purge(self, file_id: str, gone: Sequence[tuple[str, str]], state: str, *, must: bool) -> None:
+        """Take keys off the edge. The reference is made of what is asked for, so asking again costs nothing."""
+        paths = paths_to_purge(gone)
+        told = json.dumps([state, *paths]).encode()
+        try:
+            self._edge.invalidate(paths, f"off-{file_id}-{hashlib.sha256(told).hexdigest()[:16]}")
+        except PlatformError as error:
+            if must:
+                raise
+            log.event(
+                _logger, logging.WARNING, "not taken off the edge", **{log.FILE_ID: file_id, log.REASON: error.public}
+            )
 
     def _show_rendition(self, rendition: Rendition) -> None:
         if self.is_stored(rendition.key, rendition.sha256):

@@ -18,6 +18,8 @@ from typing import Any, Final
 
 from contentplatform.catalog.port import Catalog, LedgerEntry, Rendition
 from contentplatform.clock import Clock, timestamp
+from contentplatform.delivery.port import Edge
+from contentplatform.delivery.rules import paths_to_purge, raw_edge_key
 from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.drivers.scratch import scratch_folder
 from contentplatform.errors import ErrorCode, NotFound, ProcessingFailed
@@ -38,6 +40,8 @@ _NOT_BUILT: Final = (
     "content-audio-processor",
     "content-document-processor",
 )
+_REPLACED_LIMIT: Final = 100
+"""Most public keys that one version is said to replace; a version has about twenty."""
 _INLINE_METADATA_LIMIT_BYTES: Final = 48_000
 """Facts longer than this go into an object beside the record: Step Functions carries at most 256 KB between states."""
 
@@ -50,6 +54,7 @@ class Steps:
         store: ObjectStore,
         catalog: Catalog,
         publication: Publication,
+        edge: Edge,
         processor: MediaProcessor,
         clock: Clock,
         scratch_root: Path,
@@ -58,6 +63,7 @@ class Steps:
         self._store = store
         self._catalog = catalog
         self._publication = publication
+        self._edge = edge
         self._processor = processor
         self._clock = clock
         self._scratch_root = scratch_root
@@ -101,12 +107,13 @@ class Steps:
     def update_metadata(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Commit the manifest, once, and let record and public keys follow it."""
         result = data["result"]
+        renditions = tuple(Rendition(**rendition) for rendition in result["renditions"])
 
         def completed(entry: LedgerEntry) -> LedgerEntry:
             return replace(
                 entry,
                 status=ProcessingStatus.COMPLETED,
-                renditions=tuple(Rendition(**rendition) for rendition in result["renditions"]),
+                renditions=renditions,
                 processing_metadata=result["metadata"],
                 descriptive=result["descriptive"],
                 processed_at=self._clock.now(),
@@ -114,8 +121,21 @@ class Steps:
                 error_code=None,
             )
 
+        replaced = self._replaced(data, renditions)
         entry = self._commit(data, completed)
-        return {"status": entry.status.value, "renditions": len(entry.renditions)}
+        return {"status": entry.status.value, "renditions": len(entry.renditions), "replaced": replaced}
+
+    def _replaced(self, data: Mapping[str, Any], renditions: tuple[Rendition, ...]) -> list[list[str]]:
+        """What the edge may have cached and this version replaces there, as [key, SHA-256]; bounded."""
+        try:
+            entry = self._catalog.get_entry(data["file_id"], data["version_id"])
+        except NotFound:
+            return []
+        shown = [list(pair) for pair in self._publication.shown(entry, renditions)]
+        original = raw_edge_key(data["key"])
+        if original is not None and len(self._catalog.entries(entry.file_id)) > 1:
+            shown.append([original, ""])
+        return shown[:_REPLACED_LIMIT]
 
     def record_failure(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Write down that this version failed, and why, for a person."""
@@ -136,8 +156,19 @@ class Steps:
         return failure.as_result()
 
     def invalidate(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Purge what the edge may have cached. There is no edge in this home yet, so there is nothing to purge."""
-        return {"status": "not needed", "reason": "no delivery edge caches renditions", "key": data["key"]}
+        """Let the edge forget what this version replaced: the exact paths of the old and the new manifest.
+
+        A first version costs nothing. Of the new manifest those paths are named whose key was public before: between
+        manifest and public keys somebody may have asked for the new bytes and got the old ones.
+        """
+        replaced = [(key, sha256) for key, sha256 in data["update"].get("replaced", ())]
+        keys = {key for key, _ in replaced}
+        renewed = [(made["key"], made["sha256"]) for made in data["result"]["renditions"] if made["key"] in keys]
+        paths = paths_to_purge((*replaced, *renewed))
+        told = self._edge.invalidate(paths, data["execution"])
+        if told is None:
+            return {"status": "not needed", "reason": "no earlier version was public", "paths": 0}
+        return {"status": told.status.value, "id": told.id, "reference": told.reference, "paths": len(told.paths)}
 
     def refuse(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Fail what was routed to a processor that does not exist; ingest routes nothing here."""
