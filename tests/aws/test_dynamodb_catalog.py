@@ -231,6 +231,26 @@ def test_a_put_is_one_request(home: DynamoHome, calls: list[str]) -> None:
     assert calls == ["PutItem"] * 3
 
 
+def test_what_a_write_costs(home: DynamoHome) -> None:
+    """The figures of the decision record: a change of status moves one index row, and no other index is written."""
+    record = make_record(processing_metadata={"text": "x" * 10_000})
+    units: list[dict[str, float]] = []
+
+    def metered(**request: Any) -> Any:
+        answer = home.client.put_item(**request, ReturnConsumedCapacity="INDEXES")
+        capacity = answer["ConsumedCapacity"]
+        indexes = capacity.get("GlobalSecondaryIndexes", {})
+        units.append({"": capacity["Table"]["CapacityUnits"], **{n: u["CapacityUnits"] for n, u in indexes.items()}})
+        return answer
+
+    catalog = catalog_through(home, "put_item", metered)
+    first = catalog.put(record)
+    second = catalog.put(replace(first, status=ProcessingStatus.PROCESSING))
+    catalog.put(replace(second, title="seen by nobody's index"))
+    indexes = ("by-upload-time", "by-kind", "by-status", "by-file-hash")
+    assert units == [{"": 11.0, **dict.fromkeys(indexes, 1.0)}, {"": 11.0, "by-status": 2.0}, {"": 11.0}]
+
+
 # -- remove and redirects ------------------------------------------------------------------------------------
 
 
@@ -435,6 +455,31 @@ def test_nothing_is_ever_scanned(home: DynamoHome, calls: list[str]) -> None:
         *("BatchGetItem", "BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "TransactWriteItems"),
         "UpdateItem",
     }
+
+
+def test_every_read_of_a_table_asks_for_what_is_stored_now(home: DynamoHome) -> None:
+    requests: list[tuple[str, dict[str, Any]]] = []
+
+    def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+        requests.append((model.name, params))
+
+    home.client.meta.events.register("provide-client-params.dynamodb", note)
+    record = home.catalog.put(make_record())
+    home.catalog.put_entry(make_entry())
+    home.settle()
+    home.catalog.get(record.file_id)
+    home.catalog.get_entry(record.file_id, "v1")
+    home.catalog.entries(record.file_id)
+    home.catalog.search(SearchQuery(text="photo"))
+    home.catalog.search(SearchQuery())
+    home.catalog.entries_with(ProcessingStatus.PENDING)
+    home.catalog.redirect("x")
+    inconsistent = set()
+    for name, request in requests:
+        asked = next(iter(request["RequestItems"].values())) if name == "BatchGetItem" else request
+        if name in {"GetItem", "BatchGetItem", "Query"} and not asked.get("ConsistentRead"):
+            inconsistent.add(request.get("IndexName"))
+    assert inconsistent == {"by-upload-time", "by-entry-status"}
 
 
 def test_it_has_an_index_to_check_but_none_to_fill(home: DynamoHome) -> None:

@@ -92,6 +92,20 @@ def test_late_repeated_and_disordered_changes_end_right(home: DynamoHome, seed: 
     assert list(home.catalog.index_gaps()) == []
 
 
+def test_changes_that_come_one_by_one_end_right(home: DynamoHome) -> None:
+    """Without a repetition that would cover up what one of them left out."""
+    chance = random.Random(1)
+    for title in (*TITLES, *reversed(TITLES), "sunsets", "sunset", "sun"):
+        record = home.catalog.get(media.file_id(KEYS[0])) if title or search_table(home) else make_record(KEYS[0])
+        home.catalog.put(replace(record, title=title))
+        home.settle()
+        assert search_table(home) == expected(home), title
+    for _ in range(20):
+        change(home, chance)
+        home.settle()
+        assert search_table(home) == expected(home)
+
+
 def test_a_change_of_status_costs_nothing(home: DynamoHome) -> None:
     record = home.catalog.put(make_record(tags=("x",)))
     home.settle()

@@ -55,4 +55,16 @@ UNPROVEN: Final[dict[str, str]] = {
         "the emulator writes TaskScheduled where Step Functions writes LambdaFunctionScheduled; shown on written events"
     ),
     "workflow.WorkflowEngine.list: an index that lags behind": "the emulator's indexes are never behind",
+    "catalog.Catalog.search: indexes that lag behind": (
+        "the emulator's indexes are never behind; shown is that a listing which is behind shows nothing stale"
+    ),
+    "catalog.Catalog.search: keys that a large answer leaves over": (
+        "the emulator answers every batch wholly; shown with a client that leaves keys over"
+    ),
+    "catalog.Catalog.put: a partition that is written more than a thousand times a second": (
+        "the emulator never throttles; that a client's errors become Unavailable is shown of the driver"
+    ),
+    "catalog.ChecksSearchIndex.requeue: one file's changes are worked on one at a time": (
+        "that is a promise of Lambda's stream mapping; the feed is shown to end right in any order, late or repeated"
+    ),
 }
