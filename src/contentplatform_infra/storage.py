@@ -125,6 +125,8 @@ def _replication(settings: Settings, names: Names, role_arn: str) -> aws_s3.CfnB
     def status(*, on: bool) -> str:
         return "Enabled" if on else "Disabled"
 
+    # S3 refuses a threshold for its metrics where it promises no time.
+    promised = settings.aws.replication_time_control
     threshold = aws_s3.CfnBucket.ReplicationTimeValueProperty(minutes=REPLICATION.threshold_minutes)
     return aws_s3.CfnBucket.ReplicationConfigurationProperty(
         role=role_arn,
@@ -145,9 +147,11 @@ def _replication(settings: Settings, names: Names, role_arn: str) -> aws_s3.CfnB
                 destination=aws_s3.CfnBucket.ReplicationDestinationProperty(
                     bucket=names.bucket_arn(REPLICATION.destination),
                     storage_class=REPLICATION.storage_class.value,
-                    metrics=aws_s3.CfnBucket.MetricsProperty(status="Enabled", event_threshold=threshold),
+                    metrics=aws_s3.CfnBucket.MetricsProperty(
+                        status="Enabled", event_threshold=threshold if promised else None
+                    ),
                     replication_time=aws_s3.CfnBucket.ReplicationTimeProperty(status="Enabled", time=threshold)
-                    if settings.aws.replication_time_control
+                    if promised
                     else None,
                 ),
             )
