@@ -110,11 +110,10 @@ class Container:
             self._home = self._open_home()
         return self._home
 
-    @functools.cached_property
+    @property
     def log(self) -> Logger:
         """The log of every room, as lines of JSON on standard output, where Lambda reads it."""
-        formatter = _Formatter(utc=True, use_rfc3339=True, serialize_stacktrace=False, location="%(name)s")
-        return Logger(service=SERVICE, logger_handler=_StandardOutput(), logger_formatter=formatter)
+        return configured_log()
 
     @functools.cached_property
     def metrics(self) -> EphemeralMetrics:
@@ -263,6 +262,13 @@ def _told(call: Invocation) -> dict[str, Any]:
         _COLD: call.is_first,
         **named,
     }
+
+
+@functools.cache
+def configured_log() -> Logger:
+    """The process's one log, set up when the first call begins."""
+    formatter = _Formatter(utc=True, use_rfc3339=True, serialize_stacktrace=False, location="%(name)s")
+    return Logger(service=SERVICE, logger_handler=_StandardOutput(), logger_formatter=formatter)
 
 
 class _Formatter(LambdaPowertoolsFormatter):
