@@ -28,7 +28,14 @@ from contentplatform.lambdas.functions import FUNCTIONS, RUNTIME, Function
 from contentplatform_infra.code import code_asset
 from contentplatform_infra.layers import Layers
 from contentplatform_infra.names import Names
-from contentplatform_infra.rights import FAILED_CALLS_QUEUE_NAME, Places, log_group_name, machine_arn, statements
+from contentplatform_infra.rights import (
+    FAILED_CALLS_QUEUE_NAME,
+    Places,
+    log_group_name,
+    machine_arn,
+    policy_document,
+    statements,
+)
 
 ALIAS: Final = "live"
 CALLED_ASYNCHRONOUSLY: Final = (
@@ -110,9 +117,7 @@ class Functions(Construct):
             description=f"Content Platform: {function.does}",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
             inline_policies={
-                "rights": iam.PolicyDocument.from_json(
-                    {"Version": "2012-10-17", "Statement": statements(function.name, self._places)}
-                )
+                "rights": policy_document(statements(function.name, self._places)),
             },
         )
         made = lambda_.Function(

@@ -7,14 +7,18 @@ may change a policy, a notification or a lifecycle, delete a current original, o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from aws_cdk import aws_iam as iam
+
 from contentplatform.analytics.tables import CONTENT_METADATA
+from contentplatform.backup.port import REPORTS_PREFIX
 from contentplatform.catalog.tables import LEDGER, METADATA, SEARCH, Table
 from contentplatform.delivery.rules import SERVED_PREFIXES
 from contentplatform.ingest.queue import UPLOADS
+from contentplatform.ingest.reconciliation import POSITION_KEY
 from contentplatform.storage.port import BucketRole
 from contentplatform.workflow.port import STATE_MACHINE_NAME
 from contentplatform.workflow.publication import MANIFEST_FOLDER
@@ -163,11 +167,13 @@ _MANIFESTS: Final = (
     OnObjects(BucketRole.ANALYTICS, (f"{MANIFEST_FOLDER}/",), (*_READ, *_WRITE, *_ERASE)),
 )
 """A file's sidecar: written anew, and only its newest version kept."""
+_PURGE: Final = (OnParameter(DISTRIBUTION_PARAMETER), OnDistribution(("cloudfront:CreateInvalidation",)))
 _TAKE_OFF: Final = (
+    *_PURGE,
     OnBucket(BucketRole.PROCESSED, _LIST_VERSIONS),
     OnObjects(BucketRole.PROCESSED, PUBLIC_PREFIXES, (*_READ, *_ERASE)),
 )
-"""Public keys that no record shows any more are erased with their past: they can be made again."""
+"""Public keys that no record shows any more are erased with their past, and taken off the edge."""
 _SHOW: Final = (
     *_TAKE_OFF,
     OnObjects(BucketRole.PROCESSED, PUBLIC_PREFIXES, (*_WRITE, *_WRITE_TAGS)),
@@ -191,6 +197,9 @@ _TAKE_IN: Final = (
     *_FORGET,
     *_MANIFESTS,
     *_RECORDS,
+    OnTable(
+        METADATA, ("dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"), ("by-redirect-target",)
+    ),  # a new file under an old name: what was led there is led on
     *_START_AND_STOP,
 )
 """Ingest brings one key to what the store says: raw copy, record, execution, public keys."""
@@ -222,12 +231,7 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
     "content-generic-processor": (*_ORIGINALS, *_RECORDS),
     "update-metadata": (*_SHOW, *_MANIFESTS, *_RECORDS),
     "record-failure": _RECORD_A_FAILURE,
-    "cloudfront-invalidation": (
-        OnTable(METADATA, ("dynamodb:GetItem",)),
-        OnTable(LEDGER, ("dynamodb:GetItem", "dynamodb:Query")),
-        OnParameter(DISTRIBUTION_PARAMETER),
-        OnDistribution(("cloudfront:CreateInvalidation", "cloudfront:GetInvalidation", "cloudfront:ListInvalidations")),
-    ),
+    "cloudfront-invalidation": _PURGE,
     "content-search-indexer": (
         OnStream(),
         OnTable(METADATA, ("dynamodb:GetItem",)),
@@ -241,7 +245,8 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
     ),
     "content-reconciler": (
         *_TAKE_IN,
-        OnTable(METADATA, ("dynamodb:Query", "dynamodb:BatchGetItem"), ("by-upload-time",)),
+        OnTable(METADATA, ("dynamodb:Query",), ("by-upload-time",)),
+        OnObjects(BucketRole.ANALYTICS, (POSITION_KEY,), (*_READ, *_WRITE)),
         _FAILED_CALLS,
     ),
     "content-backup-validator": (
@@ -249,6 +254,8 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
         OnObjects(BucketRole.PRIMARY, _ALL, _READ),
         OnBucket(BucketRole.BACKUP, _LIST_VERSIONS),
         OnObjects(BucketRole.BACKUP, _ALL, _READ),
+        OnBucket(BucketRole.ANALYTICS, _LIST),
+        OnObjects(BucketRole.ANALYTICS, (REPORTS_PREFIX,), (*_READ, *_WRITE)),
         _ALERT,
         _FAILED_CALLS,
     ),
@@ -297,8 +304,9 @@ def statements(function: str, places: Places) -> list[Statement]:
 
 
 def _merge(merged: dict[tuple[Any, ...], Statement], statement: Statement) -> None:
-    """Add a statement to those of the same resources and conditions."""
-    key = (tuple(statement["Resource"]), repr(statement.get("Condition")))
+    """Add a statement to those of the same service, resources and conditions."""
+    service = statement["Action"][0].partition(":")[0]
+    key = (service, tuple(statement["Resource"]), repr(statement.get("Condition")))
     known = merged.setdefault(key, {**statement, "Action": []})
     known["Action"] = sorted({*known["Action"], *statement["Action"]})
 
@@ -358,3 +366,8 @@ def _in_this_account(names: Names, actions: tuple[str, ...], resources: list[str
     """A bucket's name says nothing of whose it is: without this, a stranger's bucket of that name would do."""
     condition = {"StringEquals": {"aws:ResourceAccount": names.account_id}}
     return {**_allow(actions, resources), "Condition": condition}
+
+
+def policy_document(found: Iterable[Statement]) -> iam.PolicyDocument:
+    """Statements as they stand: the CDK would put those of the same resource together, whatever they are for."""
+    return iam.PolicyDocument(minimize=False, statements=[iam.PolicyStatement.from_json(one) for one in found])

@@ -20,7 +20,7 @@ from contentplatform.workflow.asl import to_asl
 from contentplatform.workflow.definition import STATE_MACHINE, Task
 from contentplatform_infra.functions import Functions, retention_of
 from contentplatform_infra.names import Names
-from contentplatform_infra.rights import TRACING, VERSIONS_PREFIX, machine_arn
+from contentplatform_infra.rights import TRACING, VERSIONS_PREFIX, machine_arn, policy_document
 
 WORKFLOW_ROLE_NAME: Final = "StepFunctions-ContentProcessing-Role"
 MEDIACONVERT_ROLE_NAME: Final = "MediaConvertRole"
@@ -149,7 +149,7 @@ def _role(
             service,
             conditions={"StringEquals": {"aws:SourceAccount": names.account_id}, **source},
         ),
-        inline_policies={"rights": iam.PolicyDocument.from_json({"Version": "2012-10-17", "Statement": statements})},
+        inline_policies={"rights": policy_document(statements)},
     )
 
 
