@@ -32,6 +32,7 @@ from contentplatform.workflow.steps import Step, Steps
 
 if TYPE_CHECKING:
     from contentplatform.alerts.aws import SnsAlerts
+    from contentplatform.analytics.export import MetadataExport
     from contentplatform.backup.validator import BackupValidator
     from contentplatform.catalog.feed import SearchFeed
     from contentplatform.catalog.local import LocalCatalog
@@ -322,6 +323,19 @@ class AwsHome(Home):
         from contentplatform.cost.report import CostReporter  # noqa: PLC0415
 
         return CostReporter(AwsCosts(self.aws), self.alerts(), self.platform.clock)
+
+    def metadata_export(self) -> MetadataExport:
+        """What writes the catalog where questions can be put to it."""
+        from contentplatform.analytics.export import MetadataExport  # noqa: PLC0415
+
+        platform = self.platform
+        return MetadataExport(
+            platform.catalog,
+            platform.store,
+            platform.clock,
+            tiering=Tiering(platform.settings.storage.tiering),
+            scratch_folder=platform.settings.data_folder,
+        )
 
     def alerts(self) -> SnsAlerts:
         """Who is told when something is wrong."""

@@ -59,7 +59,7 @@ def test_every_function_has_its_module_and_a_body_of_a_few_lines(described: Desc
     assert ast.get_docstring(definition)
     first, last = definition.body[1], definition.body[-1]
     lines = cast("int", last.end_lineno) - first.lineno + 1
-    assert lines <= 6 or described.name == "content-metadata-export"
+    assert lines <= 6
 
 
 def test_every_step_of_the_workflow_is_a_function_with_time_enough() -> None:
