@@ -245,7 +245,7 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
     ),
     "content-reconciler": (
         *_TAKE_IN,
-        OnTable(METADATA, ("dynamodb:Query",), ("by-upload-time",)),
+        OnTable(METADATA, ("dynamodb:Query", "dynamodb:BatchGetItem"), ("by-upload-time",)),
         OnObjects(BucketRole.ANALYTICS, (POSITION_KEY,), (*_READ, *_WRITE)),
         _FAILED_CALLS,
     ),
