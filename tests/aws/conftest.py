@@ -81,7 +81,7 @@ def deployed(emulator: Emulator, assembly_for_emulator: Path, tmp_path_factory: 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in emulator.environment(ACCOUNT).items():
             patch.setenv(name, value)
-        stacks = deploy(Aws(region=REGION, account_id=ACCOUNT), assembly_for_emulator, STACKS, {})
+        stacks = deploy(Aws(region=REGION, account_id=ACCOUNT), assembly_for_emulator, STACKS, {"SignedUrls": "no"})
     return Deployed(emulator, settings_for(emulator, tmp_path_factory.mktemp("data")), stacks)
 
 

@@ -13,7 +13,7 @@ from contentplatform.drivers.boto import Aws
 
 Resolve = Callable[[Any], Any]
 Apply = Callable[[Aws, str, Mapping[str, Any], Any], None]
-"""An account, a region, the resource's resolved properties, and the value of the one that was dropped."""
+"""An account, a region, the resource's properties that are plain text (its name), and the value that was dropped."""
 
 
 def apply_dropped(aws: Aws, region: str, template: Mapping[str, Any], resolve: Resolve) -> None:
@@ -27,10 +27,9 @@ def apply_dropped(aws: Aws, region: str, template: Mapping[str, Any], resolve: R
     for resource in template["Resources"].values():
         appliers = DROPPED.get(resource["Type"], {})
         wanted = [name for name in resource.get("Properties", {}) if name in appliers]
-        if wanted:
-            properties = resolve(resource["Properties"])
-            for name in wanted:
-                appliers[name](aws, region, properties, properties[name])
+        for name in wanted:
+            names = {key: value for key, value in resource["Properties"].items() if isinstance(value, str)}
+            appliers[name](aws, region, names, resolve(resource["Properties"][name]))
 
 
 def unclassified(template: Mapping[str, Any]) -> list[str]:
@@ -142,6 +141,29 @@ def _replicas(aws: Aws, region: str, properties: Mapping[str, Any], value: Any) 
         aws.client("dynamodb", region).update_table(TableName=properties["TableName"], DeletionProtectionEnabled=True)
 
 
+def _table_encryption(aws: Aws, region: str, properties: Mapping[str, Any], value: Any) -> None:
+    aws.client("dynamodb", region).update_table(
+        TableName=properties["TableName"], SSESpecification={"Enabled": value["SSEEnabled"]}
+    )
+
+
+# -- others ------------------------------------------------------------------------------------------------------
+
+
+def _topic_key(aws: Aws, region: str, properties: Mapping[str, Any], value: Any) -> None:
+    arn = f"arn:aws:sns:{region}:{aws.account_id}:{properties['TopicName']}"
+    aws.client("sns", region).set_topic_attributes(
+        TopicArn=arn, AttributeName="KmsMasterKeyId", AttributeValue=str(value)
+    )
+
+
+def _machine_tracing(aws: Aws, region: str, properties: Mapping[str, Any], value: Any) -> None:
+    arn = f"arn:aws:states:{region}:{aws.account_id}:stateMachine:{properties['StateMachineName']}"
+    aws.client("stepfunctions", region).update_state_machine(
+        stateMachineArn=arn, tracingConfiguration={"enabled": value["Enabled"]}
+    )
+
+
 DROPPED: Final[Mapping[str, Mapping[str, Apply]]] = {
     "AWS::S3::Bucket": {
         "BucketEncryption": _encryption,
@@ -152,7 +174,9 @@ DROPPED: Final[Mapping[str, Mapping[str, Apply]]] = {
         "OwnershipControls": _ownership,
     },
     "AWS::DynamoDB::Table": {"PointInTimeRecoverySpecification": _recovery},
-    "AWS::DynamoDB::GlobalTable": {"Replicas": _replicas},
+    "AWS::DynamoDB::GlobalTable": {"Replicas": _replicas, "SSESpecification": _table_encryption},
+    "AWS::SNS::Topic": {"KmsMasterKeyId": _topic_key},
+    "AWS::StepFunctions::StateMachine": {"TracingConfiguration": _machine_tracing},
 }
 """Properties that get lost, and what brings them back."""
 
@@ -163,16 +187,225 @@ IGNORED: Final[Mapping[str, Mapping[str, str]]] = {
         "ObjectLockEnabled": "only possible when a bucket is made",
         "ObjectLockConfiguration": "only possible when a bucket is made",
     },
+    "AWS::Athena::WorkGroup": {"RecursiveDeleteOption": "says what becomes of it when it is deleted"},
+    "AWS::CloudWatch::Dashboard": {"Tags": "the emulator's dashboards carry none"},
+    "AWS::Glue::Database": {"CatalogId": "the account's own catalog, the only one there is"},
+    "AWS::Glue::Table": {"CatalogId": "the account's own catalog, the only one there is"},
+    "AWS::KMS::Key": {"PendingWindowInDays": "says what becomes of it when it is deleted"},
+    "AWS::Lambda::EventSourceMapping": {"Tags": "the emulator's mappings carry none"},
+    "AWS::Scheduler::Schedule": {"ScheduleExpressionTimezone": "the emulator fires no schedule"},
 }
 """Properties that get lost and can't be brought back, and why that is so. The template's tests assert them."""
 
 HONOURED: Final[Mapping[str, tuple[str, ...]]] = {
+    "AWS::Athena::WorkGroup": (
+        "Description",
+        "Name",
+        "State",
+        "Tags",
+        "WorkGroupConfiguration",
+    ),
+    "AWS::CloudFront::CachePolicy": ("CachePolicyConfig",),
+    "AWS::CloudFront::Distribution": (
+        "DistributionConfig",
+        "Tags",
+    ),
+    "AWS::CloudFront::Function": (
+        "AutoPublish",
+        "FunctionCode",
+        "FunctionConfig",
+        "Name",
+        "Tags",
+    ),
+    "AWS::CloudFront::OriginAccessControl": ("OriginAccessControlConfig",),
+    "AWS::CloudFront::ResponseHeadersPolicy": ("ResponseHeadersPolicyConfig",),
+    "AWS::CloudWatch::Alarm": (
+        "ActionsEnabled",
+        "AlarmActions",
+        "AlarmDescription",
+        "AlarmName",
+        "ComparisonOperator",
+        "DatapointsToAlarm",
+        "Dimensions",
+        "EvaluationPeriods",
+        "MetricName",
+        "Namespace",
+        "Period",
+        "Statistic",
+        "Tags",
+        "Threshold",
+        "TreatMissingData",
+    ),
+    "AWS::CloudWatch::Dashboard": (
+        "DashboardBody",
+        "DashboardName",
+    ),
+    "AWS::DynamoDB::GlobalTable": (
+        "AttributeDefinitions",
+        "BillingMode",
+        "GlobalSecondaryIndexes",
+        "KeySchema",
+        "StreamSpecification",
+        "TableName",
+    ),
+    "AWS::Events::Rule": (
+        "Description",
+        "EventPattern",
+        "Name",
+        "State",
+        "Tags",
+        "Targets",
+    ),
+    "AWS::Glue::Database": ("DatabaseInput",),
+    "AWS::Glue::Table": (
+        "DatabaseName",
+        "TableInput",
+    ),
+    "AWS::IAM::Role": (
+        "AssumeRolePolicyDocument",
+        "Description",
+        "MaxSessionDuration",
+        "Policies",
+        "RoleName",
+        "Tags",
+    ),
+    "AWS::KMS::Alias": (
+        "AliasName",
+        "TargetKeyId",
+    ),
+    "AWS::KMS::Key": (
+        "Description",
+        "EnableKeyRotation",
+        "KeyPolicy",
+        "Tags",
+    ),
+    "AWS::Lambda::Alias": (
+        "FunctionName",
+        "FunctionVersion",
+        "Name",
+    ),
+    "AWS::Lambda::EventInvokeConfig": (
+        "DestinationConfig",
+        "FunctionName",
+        "MaximumEventAgeInSeconds",
+        "MaximumRetryAttempts",
+        "Qualifier",
+    ),
+    "AWS::Lambda::EventSourceMapping": (
+        "BatchSize",
+        "BisectBatchOnFunctionError",
+        "DestinationConfig",
+        "EventSourceArn",
+        "FilterCriteria",
+        "FunctionName",
+        "FunctionResponseTypes",
+        "MaximumBatchingWindowInSeconds",
+        "MaximumRecordAgeInSeconds",
+        "MaximumRetryAttempts",
+        "ScalingConfig",
+        "StartingPosition",
+    ),
+    "AWS::Lambda::Function": (
+        "Architectures",
+        "Code",
+        "Description",
+        "Environment",
+        "EphemeralStorage",
+        "FunctionName",
+        "Handler",
+        "Layers",
+        "LoggingConfig",
+        "MemorySize",
+        "Role",
+        "Runtime",
+        "Tags",
+        "Timeout",
+        "TracingConfig",
+    ),
+    "AWS::Lambda::LayerVersion": (
+        "CompatibleArchitectures",
+        "CompatibleRuntimes",
+        "Content",
+        "Description",
+    ),
+    "AWS::Lambda::Permission": (
+        "Action",
+        "FunctionName",
+        "Principal",
+        "SourceArn",
+    ),
+    "AWS::Lambda::Version": ("FunctionName",),
+    "AWS::Logs::LogGroup": (
+        "LogGroupName",
+        "RetentionInDays",
+        "Tags",
+    ),
     "AWS::S3::Bucket": (
         "BucketName",
         "CorsConfiguration",
         "NotificationConfiguration",
         "PublicAccessBlockConfiguration",
         "VersioningConfiguration",
+    ),
+    "AWS::S3::BucketPolicy": (
+        "Bucket",
+        "PolicyDocument",
+    ),
+    "AWS::SNS::Subscription": (
+        "Endpoint",
+        "Protocol",
+        "TopicArn",
+    ),
+    "AWS::SNS::Topic": (
+        "DisplayName",
+        "Tags",
+        "TopicName",
+    ),
+    "AWS::SNS::TopicPolicy": (
+        "PolicyDocument",
+        "Topics",
+    ),
+    "AWS::SQS::Queue": (
+        "MessageRetentionPeriod",
+        "QueueName",
+        "RedriveAllowPolicy",
+        "RedrivePolicy",
+        "SqsManagedSseEnabled",
+        "Tags",
+        "VisibilityTimeout",
+    ),
+    "AWS::SQS::QueuePolicy": (
+        "PolicyDocument",
+        "Queues",
+    ),
+    "AWS::SSM::Parameter": (
+        "Description",
+        "Name",
+        "Tags",
+        "Type",
+        "Value",
+    ),
+    "AWS::Scheduler::Schedule": (
+        "Description",
+        "FlexibleTimeWindow",
+        "GroupName",
+        "Name",
+        "ScheduleExpression",
+        "State",
+        "Target",
+    ),
+    "AWS::Scheduler::ScheduleGroup": (
+        "Name",
+        "Tags",
+    ),
+    "AWS::StepFunctions::StateMachine": (
+        "DefinitionString",
+        "DefinitionSubstitutions",
+        "LoggingConfiguration",
+        "RoleArn",
+        "StateMachineName",
+        "StateMachineType",
+        "Tags",
     ),
 }
 """Properties that the emulator's own code acts on, or keeps and gives back."""
