@@ -67,4 +67,12 @@ UNPROVEN: Final[dict[str, str]] = {
     "catalog.ChecksSearchIndex.requeue: one file's changes are worked on one at a time": (
         "that is a promise of Lambda's stream mapping; the feed is shown to end right in any order, late or repeated"
     ),
+    "invalidations_are_listed_from_new_to_old_page_by_page": (
+        "the emulator lists all at once, the oldest first; shown is that CloudFront's own marker is passed on"
+    ),
+    "delivery.Edge.signed_url: the distribution takes the signature": (
+        "the emulator has no key groups and asks nobody for a signature; shown is that the public key verifies it"
+    ),
+    "delivery.Edge.invalidate: the cache forgets": "the emulator caches nothing, so there is nothing that it could forget",
+    "delivery.Edge.invalidate: too many at once": "the emulator has no limit on invalidations under way",
 }
