@@ -1,0 +1,294 @@
+"""The edge as it stands in the template, tried on the emulator, which has no key groups; the key and the access log."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import pytest
+
+from contentplatform.analytics.tables import CLOUDFRONT_FIELDS, CLOUDFRONT_LOGS
+from contentplatform.delivery import rules
+from contentplatform.delivery.rules import behaviours
+from contentplatform_infra.delivery import ACCESS_LOG_FIELDS, KEY_GROUP_PARAMETER
+from infra.synthesis import ACCOUNT_ID, REGION, SUFFIX, Templates, named, resources
+
+PRIVATE_PREFIX: Final = "private/"
+RULES: Final = behaviours(PRIVATE_PREFIX)
+KEYS: Final = "ContentPlatformKeys"
+LOGS: Final = "ContentPlatformDeliveryLogs"
+
+
+@pytest.fixture(scope="module")
+def distribution(templates: Templates) -> dict[str, Any]:
+    [(_, held)] = resources(templates, "AWS::CloudFront::Distribution")
+    config: dict[str, Any] = held["DistributionConfig"]
+    return config
+
+
+def rendered(distribution: Mapping[str, Any]) -> Iterator[tuple[rules.Behaviour, dict[str, Any]]]:
+    """Each behaviour of the data beside that of the template."""
+    yield from zip(RULES, [*distribution["CacheBehaviors"], distribution["DefaultCacheBehavior"]], strict=True)
+
+
+def resource(templates: Templates, reference: Any) -> dict[str, Any]:
+    """What a Ref or GetAtt points at."""
+    name = reference["Ref"] if "Ref" in reference else reference["Fn::GetAtt"][0]
+    held: dict[str, Any] = templates["ContentPlatform"]["Resources"][name]
+    return held
+
+
+def function_code(templates: Templates, reference: Any) -> str:
+    held = resource(templates, reference)
+    assert held["Type"] == "AWS::CloudFront::Function"
+    assert held["Properties"]["AutoPublish"] is True
+    code: str = held["Properties"]["FunctionCode"]
+    return code
+
+
+# -- the distribution ----------------------------------------------------------------------------------------------
+
+
+def test_the_behaviours_are_those_of_the_data_in_their_order(distribution: dict[str, Any]) -> None:
+    assert [held.get("PathPattern", "") for _, held in rendered(distribution)] == [rule.pattern for rule in RULES]
+
+
+def test_viewers_come_over_https_with_reading_methods_only(distribution: dict[str, Any]) -> None:
+    for _, held in rendered(distribution):
+        assert held["ViewerProtocolPolicy"] == "redirect-to-https"
+        assert held["AllowedMethods"] == held["CachedMethods"] == ["GET", "HEAD", "OPTIONS"]
+        assert held["Compress"] is True
+    assert distribution["ViewerCertificate"]["MinimumProtocolVersion"] == "TLSv1.2_2021"
+    assert distribution["HttpVersion"] == "http2and3"
+    assert distribution["PriceClass"] == "PriceClass_100"
+
+
+def test_each_origin_is_a_bucket_that_only_knows_the_edge(templates: Templates, distribution: dict[str, Any]) -> None:
+    origins = {origin["Id"]: origin for origin in distribution["Origins"]}
+    assert origins["processed"]["DomainName"] == f"content-platform-processed-{SUFFIX}.s3.{REGION}.amazonaws.com"
+    assert origins["raw"]["DomainName"] == f"content-platform-primary-{SUFFIX}.s3.{REGION}.amazonaws.com"
+    assert origins["raw"]["OriginPath"] == "/public"
+    for origin in origins.values():
+        access = resource(templates, origin["OriginAccessControlId"])["Properties"]["OriginAccessControlConfig"]
+        assert access["SigningBehavior"] == "always"
+        assert access["OriginAccessControlOriginType"] == "s3"
+        assert origin["S3OriginConfig"] == {"OriginAccessIdentity": ""}
+
+
+def test_each_behaviour_goes_to_its_origin(distribution: dict[str, Any]) -> None:
+    assert all(held["TargetOriginId"] == rule.origin.name for rule, held in rendered(distribution))
+
+
+def test_v_is_in_the_cache_key_where_answers_depend_on_it(templates: Templates, distribution: dict[str, Any]) -> None:
+    for rule, held in rendered(distribution):
+        if rule.cache.managed_id:
+            assert held["CachePolicyId"] == rule.cache.managed_id
+            continue
+        policy = resource(templates, held["CachePolicyId"])["Properties"]["CachePolicyConfig"]
+        key = policy["ParametersInCacheKeyAndForwardedToOrigin"]
+        assert key["QueryStringsConfig"] == {"QueryStringBehavior": "whitelist", "QueryStrings": ["v"]}
+        assert key["CookiesConfig"] == {"CookieBehavior": "none"}
+        assert key["HeadersConfig"] == {"HeaderBehavior": "none"}
+        assert key["EnableAcceptEncodingGzip"] is key["EnableAcceptEncodingBrotli"] is True
+
+
+def test_originals_get_the_viewer_s_origin(distribution: dict[str, Any]) -> None:
+    for rule, held in rendered(distribution):
+        wanted = rule.origin_request.managed_id if rule.origin_request else None
+        assert held.get("OriginRequestPolicyId") == wanted
+
+
+def test_what_was_uploaded_runs_no_script_and_stays_on_https(templates: Templates) -> None:
+    policies = [
+        held["ResponseHeadersPolicyConfig"]
+        for _, held in resources(templates, "AWS::CloudFront::ResponseHeadersPolicy")
+    ]
+    assert {policy["Name"] for policy in policies} == {policy.name for policy in rules.HEADER_POLICIES}
+    for policy in policies:
+        security = policy["SecurityHeadersConfig"]
+        assert security["ContentTypeOptions"] == {"Override": True}
+        assert "sandbox" in security["ContentSecurityPolicy"]["ContentSecurityPolicy"]
+        assert security["StrictTransportSecurity"]["AccessControlMaxAgeSec"] >= 31_536_000
+
+
+def test_pages_elsewhere_may_read_what_the_data_lets_them(templates: Templates) -> None:
+    policy = next(
+        held["ResponseHeadersPolicyConfig"]
+        for _, held in resources(templates, "AWS::CloudFront::ResponseHeadersPolicy")
+        if "CorsConfig" in held["ResponseHeadersPolicyConfig"]
+    )
+    given, cors = rules.CORS_HEADERS.cross_origin, policy["CorsConfig"]
+    assert given is not None
+    assert cors["AccessControlAllowOrigins"]["Items"] == list(given.origins)
+    assert cors["AccessControlAllowMethods"]["Items"] == ["GET", "HEAD", "OPTIONS"]
+    assert cors["AccessControlAllowCredentials"] is False
+
+
+def test_what_is_missing_now_is_not_missed_for_long(distribution: dict[str, Any]) -> None:
+    told = {entry["ErrorCode"]: entry["ErrorCachingMinTTL"] for entry in distribution["CustomErrorResponses"]}
+    assert told == {403: 10, 404: 10}
+
+
+def test_cache_control_is_set_behind_the_cache_by_v(templates: Templates, distribution: dict[str, Any]) -> None:
+    for rule, held in rendered(distribution):
+        behind = held["FunctionAssociations"][1]
+        assert behind["EventType"] == "viewer-response"
+        code = function_code(templates, behind["FunctionARN"])
+        assert rules.UNVERSIONED_CACHE_CONTROL in code
+        assert (rules.VERSIONED_CACHE_CONTROL in code) == rule.versioned
+
+
+def test_the_firewall_stands_in_front_where_it_is_on(
+    templates_for: Callable[..., Templates], distribution: dict[str, Any]
+) -> None:
+    assert "WebACLId" not in distribution
+    [(_, held)] = resources(templates_for(aws={"web_application_firewall": True}), "AWS::CloudFront::Distribution")
+    assert held["DistributionConfig"]["WebACLId"]
+
+
+# -- private paths -------------------------------------------------------------------------------------------------
+
+
+def test_private_paths_need_a_signature_or_answer_nobody(templates: Templates, distribution: dict[str, Any]) -> None:
+    private = [(rule, held) for rule, held in rendered(distribution) if rule.private]
+    assert len(private) >= len(rules.SERVED_FOLDERS)
+    for _, held in private:
+        [condition, group, none] = held["TrustedKeyGroups"]["Fn::If"]
+        assert templates["ContentPlatform"]["Conditions"][condition] == {"Fn::Equals": [{"Ref": "SignedUrls"}, "yes"]}
+        assert group == [f"{{{{resolve:ssm:{KEY_GROUP_PARAMETER}}}}}"]
+        assert none == {"Ref": "AWS::NoValue"}
+        [same, signed, unsigned] = held["FunctionAssociations"][0]["FunctionARN"]["Fn::If"]
+        assert same == condition
+        assert "statusCode: 400" in function_code(templates, signed)
+        assert "statusCode: 403" in function_code(templates, unsigned)
+        assert "event.request;" not in function_code(templates, unsigned)
+
+
+def test_urls_are_signed_unless_somebody_says_otherwise(templates: Templates) -> None:
+    parameter = templates["ContentPlatform"]["Parameters"]["SignedUrls"]
+    assert parameter["Default"] == "yes"
+    assert parameter["AllowedValues"] == ["yes", "no"]
+
+
+def test_public_paths_need_no_signature(distribution: dict[str, Any]) -> None:
+    for rule, held in rendered(distribution):
+        assert ("TrustedKeyGroups" in held) == rule.private
+
+
+def test_every_private_pattern_stands_before_what_would_also_match(distribution: dict[str, Any]) -> None:
+    patterns = [held["PathPattern"] for held in distribution["CacheBehaviors"]]
+    for place, pattern in enumerate(patterns):
+        if pattern.endswith(f"/{PRIVATE_PREFIX}*"):
+            public = pattern.removesuffix(f"{PRIVATE_PREFIX}*") + "*"
+            assert public not in patterns[:place]
+
+
+def test_private_paths_follow_the_setting(templates_for: Callable[..., Templates]) -> None:
+    [(_, held)] = resources(templates_for(ingest={"private_prefix": "secret/"}), "AWS::CloudFront::Distribution")
+    private = [
+        behaviour["PathPattern"]
+        for behaviour in held["DistributionConfig"]["CacheBehaviors"]
+        if "TrustedKeyGroups" in behaviour
+    ]
+    assert "processed/thumbnails/secret/*" in private
+    assert all(pattern.endswith("/secret/*") for pattern in private)
+
+
+# -- buckets -------------------------------------------------------------------------------------------------------
+
+
+def statements(templates: Templates, role: str) -> list[dict[str, Any]]:
+    name = f"content-platform-{role}-{SUFFIX}"
+    [policy] = [
+        held["PolicyDocument"]
+        for _, held in resources(templates, "AWS::S3::BucketPolicy", "ContentPlatform")
+        if resource(templates, held["Bucket"])["Properties"]["BucketName"] == name
+    ]
+    found: list[dict[str, Any]] = policy["Statement"]
+    return found
+
+
+@pytest.mark.parametrize(("role", "prefix"), [("processed", "processed/thumbnails/"), ("primary", "public/raw/")])
+def test_a_bucket_lets_this_distribution_read_what_it_serves(templates: Templates, role: str, prefix: str) -> None:
+    [grant] = [
+        one for one in statements(templates, role) if one["Principal"] == {"Service": "cloudfront.amazonaws.com"}
+    ]
+    assert grant["Action"] == "s3:GetObject"
+    listed = grant["Resource"] if isinstance(grant["Resource"], list) else [grant["Resource"]]
+    assert f"arn:aws:s3:::content-platform-{role}-{SUFFIX}/{prefix}*" in listed
+    assert not any(re.search(r"versions|-\w+/\*$", one) for one in listed)
+    assert "Distribution" in json.dumps(grant["Condition"]["StringEquals"]["AWS:SourceArn"])
+
+
+def test_the_access_log_s_delivery_may_write_its_folder_only(templates: Templates) -> None:
+    [grant] = [
+        one
+        for one in statements(templates, "analytics")
+        if one["Principal"] == {"Service": "delivery.logs.amazonaws.com"}
+    ]
+    assert grant["Action"] == "s3:PutObject"
+    assert grant["Resource"] == f"arn:aws:s3:::content-platform-analytics-{SUFFIX}/cloudfront-logs/*"
+    assert grant["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT_ID}
+    [source] = grant["Condition"]["ArnLike"].values()
+    assert source == f"arn:aws:logs:us-east-1:{ACCOUNT_ID}:delivery-source:content-platform-edge"
+
+
+# -- parameters, keys, access log ----------------------------------------------------------------------------------
+
+
+def test_the_platform_finds_the_edge_by_parameters(templates: Templates) -> None:
+    [(name, _)] = resources(templates, "AWS::CloudFront::Distribution")
+    assert named(templates, "AWS::SSM::Parameter", Name="/contentplatform/cloudfront/distribution-id")["Value"] == {
+        "Ref": name
+    }
+    assert named(templates, "AWS::SSM::Parameter", Name="/contentplatform/cloudfront/domain-name")["Value"] == {
+        "Fn::GetAtt": [name, "DomainName"]
+    }
+
+
+def test_the_public_key_comes_as_a_parameter_and_its_id_is_told(templates: Templates) -> None:
+    assert "Default" not in templates[KEYS]["Parameters"]["SigningPublicKey"]
+    [(key, held)] = resources(templates, "AWS::CloudFront::PublicKey", KEYS)
+    assert held["PublicKeyConfig"]["EncodedKey"] == {"Ref": "SigningPublicKey"}
+    [(group, trusted)] = resources(templates, "AWS::CloudFront::KeyGroup", KEYS)
+    assert trusted["KeyGroupConfig"]["Items"] == [{"Ref": key}]
+    assert named(templates, "AWS::SSM::Parameter", Name="/contentplatform/cloudfront/key-pair-id")["Value"] == {
+        "Ref": key
+    }
+    assert named(templates, "AWS::SSM::Parameter", Name=KEY_GROUP_PARAMETER)["Value"] == {"Ref": group}
+
+
+def test_no_private_key_is_in_any_template(templates: Templates) -> None:
+    text = json.dumps(templates)
+    assert "PRIVATE KEY" not in text
+    assert "/contentplatform/cloudfront/signing-key" not in text
+
+
+def test_the_access_log_has_the_table_s_fields_in_its_order(templates: Templates) -> None:
+    [(_, delivery)] = resources(templates, "AWS::Logs::Delivery", LOGS)
+    assert delivery["RecordFields"] == list(ACCESS_LOG_FIELDS)
+    assert len(ACCESS_LOG_FIELDS) == CLOUDFRONT_FIELDS == 33
+    assert delivery["FieldDelimiter"] == "\t"
+    # Where the table tells which field of the log a column is, it is this one.
+    for field, column in zip(ACCESS_LOG_FIELDS, CLOUDFRONT_LOGS.columns[:CLOUDFRONT_FIELDS], strict=True):
+        assert column.means.startswith(field), (field, column.means)
+
+
+def test_the_access_log_goes_where_the_table_looks(templates: Templates) -> None:
+    [(_, destination)] = resources(templates, "AWS::Logs::DeliveryDestination", LOGS)
+    [(_, delivery)] = resources(templates, "AWS::Logs::Delivery", LOGS)
+    [(_, source)] = resources(templates, "AWS::Logs::DeliverySource", LOGS)
+    assert destination["DestinationResourceArn"] == f"arn:aws:s3:::content-platform-analytics-{SUFFIX}/cloudfront-logs"
+    assert destination["OutputFormat"] == "w3c"
+    assert delivery["S3SuffixPath"] == "{yyyy}/{MM}/{dd}/{HH}"
+    assert delivery["S3EnableHiveCompatiblePath"] is False
+    assert source["LogType"] == "ACCESS_LOGS"
+    assert delivery["DeliverySourceName"] == source["Name"]
+
+
+def test_the_edge_s_further_metrics_are_on(templates: Templates) -> None:
+    [(_, held)] = resources(templates, "AWS::CloudFront::MonitoringSubscription", LOGS)
+    config = held["MonitoringSubscription"]["RealtimeMetricsSubscriptionConfig"]
+    assert config == {"RealtimeMetricsSubscriptionStatus": "Enabled"}
