@@ -18,6 +18,7 @@ from contentplatform.storage.port import (
     LIST_PAGE_SIZE,
     BucketRole,
     ByteRange,
+    HashSource,
     Listing,
     ObjectReader,
     ObjectStore,
@@ -67,6 +68,10 @@ class MemoryObjectStore(ObjectStore):
         self._kept: dict[tuple[BucketRole, str], list[Kept]] = {}
         self.events: list[tuple[BucketRole, str]] = []
         """Every change so far, for tests of what reacts to them."""
+        self.hashes_copies = True
+        """Whether a copy's hash is proven; where not, it is as good as that of its source."""
+        self.reads: list[tuple[str, ByteRange | None]] = []
+        """Key and range of every read."""
 
     def put(self, bucket: BucketRole, key: str, body: BinaryIO, options: PutOptions) -> ObjectVersion:
         check_object_key(key)
@@ -102,6 +107,16 @@ class MemoryObjectStore(ObjectStore):
         self.events.append(place)
         return kept.version
 
+    def upload_past(
+        self, key: str, data: bytes, claim: str | None = None, source: HashSource = HashSource.UPLOADER
+    ) -> ObjectVersion:
+        """Put bytes into the primary bucket as nobody of the platform does: only their uploader says what they are."""
+        with self._lock:
+            self._add(BucketRole.PRIMARY, key, data, PutOptions())
+            kept = self._kept[BucketRole.PRIMARY, key][-1]
+            kept.version = replace(kept.version, sha256=claim, hash_source=source)
+            return kept.version
+
     def _versions(self, bucket: BucketRole, key: str) -> list[Kept]:
         return self._kept.get((bucket, key), [])
 
@@ -130,6 +145,7 @@ class MemoryObjectStore(ObjectStore):
         with self._lock:
             kept = self._find(bucket, key, version_id)
             version = self._told(kept)
+            self.reads.append((key, byte_range))
         if version.storage_class.archived:
             raise Archived(f"reading {key}", "restore it first")
         data = kept.data
@@ -226,7 +242,12 @@ class MemoryObjectStore(ObjectStore):
             same = PutOptions(
                 kept.version.content_type, kept.version.user_metadata, kept.tags, kept.version.storage_class
             )
-            return self._add(bucket, key, kept.data, options or same)
+            made = self._add(bucket, key, kept.data, options or same)
+            if self.hashes_copies:
+                return made
+            place = self._kept[bucket, key][-1]
+            place.version = replace(made, sha256=source.sha256, hash_source=source.hash_source)
+            return place.version
 
     def tags(self, bucket: BucketRole, key: str, *, version_id: str | None = None) -> Mapping[str, str]:
         with self._lock:

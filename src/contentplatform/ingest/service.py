@@ -19,11 +19,13 @@ from contentplatform import log
 from contentplatform.catalog.port import Catalog, LedgerEntry, Record, SearchQuery
 from contentplatform.clock import Clock
 from contentplatform.drivers.crashpoint import crashpoint
-from contentplatform.errors import ErrorCode, InvalidRequest, NotFound, PlatformError, Unavailable
+from contentplatform.errors import ErrorCode, NotFound, PlatformError, Unavailable
+from contentplatform.ingest.hashing import HASHED_AT_ONCE_BYTES, ContentHash, ContentHasher, hash_note, joined_notes
 from contentplatform.media import MediaKind, ProcessingStatus, check_key, file_id
 from contentplatform.processing.presets import recipe
 from contentplatform.processing.probe import HEAD_SIZE_BYTES, Sniffed, claimed_type, mismatch, sniff
 from contentplatform.storage.port import (
+    OBJECT_KEY_LIMIT_BYTES,
     BucketRole,
     ByteRange,
     ObjectStore,
@@ -40,6 +42,8 @@ CLAIM_METADATA: Final = "claimed-type"
 _RAW_VERSION_METADATA: Final = "source-version"
 
 
+_HASHING_SECONDS: Final = 60.0
+"""How long one call goes on hashing a version that is hashed in steps; another goes on after it."""
 _RECONCILED_AT_ONCE: Final = 1_000
 _STORE: Final = "store"
 _CATALOG: Final = "catalog"
@@ -85,6 +89,7 @@ class IngestService:
         clock: Clock,
         together: Together,
         processed_kinds: frozenset[MediaKind],
+        hash_limit_bytes: int = HASHED_AT_ONCE_BYTES,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -93,6 +98,7 @@ class IngestService:
         self._clock = clock
         self._together = together
         self._processed_kinds = processed_kinds
+        self._hasher = ContentHasher(store, hash_limit_bytes)
 
     def handle(self, key: str, lane: Lane = Lane.UPLOAD) -> None:
         """Bring everything to what the store says of ``key`` now.
@@ -101,7 +107,10 @@ class IngestService:
             Corrupt: the current version's bytes are gone.
             Unavailable: a passing fault, or others keep writing the same record.
         """
-        repeated(lambda: self._together(lambda: self._handle(key, lane)), f"taking in {key}")
+        found: dict[str, ContentHash] = {}
+        entry = repeated(lambda: self._together(lambda: self._handle(key, lane, found)), f"taking in {key}")
+        if entry is not None and not entry.file_hash:
+            self._hash_on(entry, key)
 
     def restart(self, file_id: str, version_id: str, lane: Lane) -> str:
         """Process a version anew, as a new execution; returns its name. One that has not ended is left to go on."""
@@ -153,7 +162,11 @@ class IngestService:
 
     # -- one key ---------------------------------------------------------------------------------------------
 
-    def _handle(self, key: str, lane: Lane) -> None:
+    def _handle(self, key: str, lane: Lane, found: dict[str, ContentHash]) -> LedgerEntry | None:
+        """What ``handle`` does, and the current version's entry; hashes that were found stay found when it is repeated.
+
+        A large version may be hashed in here for minutes.
+        """
         identifier = file_id(key)
         versions = versions_of(self._store, BucketRole.PRIMARY, key)
         current = self._current(key)
@@ -163,13 +176,14 @@ class IngestService:
         if current is None:
             if record is not None:
                 self._hide(record, forgotten)
-            return
+            return None
         self._supersede(key, entries, versions, current)
-        entry = entries.get(current.version_id) or self._new_entry(current)
+        entry = entries.get(current.version_id) or self._new_entry(current, found)
         if self._needs_execution(entry):
             entry = self._start(entry, key, lane)
         self._point(record, entry, key, shown_anew=bool(forgotten))
         crashpoint("ingest.recorded")
+        return entry
 
     def _hide(self, record: Record, forgotten: Collection[str]) -> None:
         """Show that the file was removed; of a version that was deleted for good no rendition is named any more."""
@@ -194,21 +208,32 @@ class IngestService:
         if stored.status in {ProcessingStatus.COMPLETED, ProcessingStatus.FAILED}:
             self._publication.show(stored)
 
-    def _new_entry(self, version: ObjectVersion) -> LedgerEntry:
-        """The entry of a version seen for the first time, after its raw copy was made."""
+    def _new_entry(self, version: ObjectVersion, found: dict[str, ContentHash] | None = None) -> LedgerEntry:
+        """The entry of a version seen for the first time, after its raw copy was made.
+
+        Args:
+            version: as ``head`` tells it.
+            found: hashes by version id, added to; None: nobody needs this one's hash any more.
+        """
         sniffed = self._sniff(version)
-        self._copy_raw(version)
+        copy = self._copy_raw(version)
+        if found is None:
+            content = ContentHash(version.proven_sha256 or "", verified=version.proven_sha256 is not None)
+        else:
+            content = found.get(version.version_id) or self._hasher.hash_of(version, copy)
+            found[version.version_id] = content
         return LedgerEntry(
             file_id=file_id(version.key),
             version_id=version.version_id,
             size_bytes=version.size_bytes,
             content_type=sniffed.content_type,
             claimed_type=claimed_type(version.key, version.user_metadata.get(CLAIM_METADATA)),
-            file_hash=version.sha256 or "",
-            hash_verified=version.sha256 is not None,
+            file_hash=content.sha256,
+            hash_verified=content.verified,
             kind=sniffed.kind,
             status=ProcessingStatus.PENDING,
             created_at=version.created_at,
+            note=content.note,
         )
 
     def _sniff(self, version: ObjectVersion) -> Sniffed:
@@ -218,20 +243,23 @@ class IngestService:
         with self._store.open(version.bucket, version.key, version_id=version.version_id, byte_range=window) as reader:
             return sniff(reader.read(), version.size_bytes)
 
-    def _copy_raw(self, version: ObjectVersion) -> None:
-        """Put the version into the data lake, by the hour of its upload; once, however often this runs."""
+    def _copy_raw(self, version: ObjectVersion) -> ObjectVersion | None:
+        """Put the version into the data lake, by the hour of its upload; once, however often this runs.
+
+        A key that leaves no room for the hour is refused by the rules of keys, so nobody misses its copy.
+        """
         key = raw_key(version.key, version.created_at)
-        try:
+        if len(key.encode()) > OBJECT_KEY_LIMIT_BYTES:
+            return None
+        with suppress(NotFound):
             there = self._store.head(BucketRole.RAW, key)
-        except (NotFound, InvalidRequest):
-            there = None
-        if there is not None and there.user_metadata.get(_RAW_VERSION_METADATA) == version.version_id:
-            return
+            if there.user_metadata.get(_RAW_VERSION_METADATA) == version.version_id:
+                return there
         metadata = {**version.user_metadata, _RAW_VERSION_METADATA: version.version_id}
         options = PutOptions(
             content_type=version.content_type, user_metadata=metadata, storage_class=version.storage_class
         )
-        self._store.copy(version, BucketRole.RAW, key, options)
+        return self._store.copy(version, BucketRole.RAW, key, options)
 
     # -- executions ------------------------------------------------------------------------------------------
 
@@ -262,6 +290,7 @@ class IngestService:
         note = None
         if refusal is None and kind is not MediaKind.GENERIC and route is MediaKind.GENERIC:
             note = f"kept as it is: this version of the platform makes no renditions of {kind.value} files yet"
+        note = joined_notes(hash_note(entry.note), note)
         name = next_name(self._engine, execution_name(entry.file_id, entry.version_id, recipe(route)))
         entry = self._catalog.put_entry(
             replace(
@@ -289,6 +318,37 @@ class IngestService:
             data["refusal"] = refusal
         self._engine.start(name, file_id=entry.file_id, version_id=entry.version_id, data=data, lane=lane)
         return entry
+
+    # -- hashes that take long -------------------------------------------------------------------------------
+
+    def _hash_on(self, entry: LedgerEntry, key: str) -> None:
+        """Go on hashing a version that is hashed in steps, for a while; what was hashed stays so."""
+        until = self._clock.monotonic_seconds() + _HASHING_SECONDS
+        version = self._store.head(BucketRole.PRIMARY, key, version_id=entry.version_id)
+        while (content := self._hasher.step(version)) is None:
+            if self._clock.monotonic_seconds() >= until:
+                return
+        known = content
+
+        def work() -> None:
+            now = self._catalog.get_entry(entry.file_id, entry.version_id)
+            facts = dict(now.processing_metadata)
+            if "sha256" in facts:
+                facts["sha256"] = known.sha256
+            others = (now.note or "").removeprefix(hash_note(now.note) or "").removeprefix("; ")
+            self._publication.follow(
+                self._catalog.put_entry(
+                    replace(
+                        now,
+                        file_hash=known.sha256,
+                        hash_verified=known.verified,
+                        processing_metadata=facts,
+                        note=joined_notes(known.note, others),
+                    )
+                )
+            )
+
+        repeated(lambda: self._together(work), f"recording the hash of {key}")
 
     # -- other versions --------------------------------------------------------------------------------------
 
@@ -388,9 +448,10 @@ class IngestService:
         following: str | None = position or None
         while room == _STORE:
             place = f"{_STORE}:{following or ''}"
-            objects = self._store.list(BucketRole.PRIMARY, continuation=following)
+            objects = self._store.list_versions(BucketRole.PRIMARY, continuation=following)  # ``list`` names no version
             for version in objects.objects:
-                yield place, version.key, partial(self._lags, version.key, version.version_id)
+                if version.is_latest and not version.is_delete_marker:
+                    yield place, version.key, partial(self._lags, version.key, version.version_id)
             following = objects.continuation
             room = _CATALOG if following is None else _STORE
         while True:
@@ -407,7 +468,7 @@ class IngestService:
 
     def _lags(self, key: str, version_id: str) -> bool:
         record = self._record(file_id(key))
-        if record is None or record.version_id != version_id or record.deleted_at is not None:
+        if record is None or record.version_id != version_id or record.deleted_at is not None or not record.file_hash:
             return True
         if record.status not in {ProcessingStatus.PENDING, ProcessingStatus.PROCESSING}:
             return False

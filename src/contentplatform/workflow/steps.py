@@ -250,9 +250,15 @@ class Steps:
             raise
 
     def _reuse(self, entry: LedgerEntry) -> dict[str, Any] | None:
-        """Renditions of the same content under this recipe, copied without bytes; None if there are none."""
+        """Renditions of the same content under this recipe, copied without bytes; None if there are none.
+
+        Only by hashes that were computed, on both sides: one that is only claimed may be a lie, and would show this
+        file's renditions under another, or another's under this.
+        """
+        if not entry.hash_verified:
+            return None
         twin = self._catalog.find_processed(entry.file_hash, entry.recipe)
-        if twin is None or not self._publication.intact(twin):
+        if twin is None or not twin.hash_verified or not self._publication.intact(twin):
             return None
         key = self._catalog.get(entry.file_id).file_path
         renditions = []
