@@ -25,7 +25,7 @@ from contentplatform.catalog.dynamodb import (
     Tables,
     action,
 )
-from contentplatform.catalog.feed import is_indexed, marked_files, markers
+from contentplatform.catalog.feed import is_indexed, marked_files, marker_key, markers
 from contentplatform.catalog.items import (
     VERSIONS,
     Item,
@@ -360,17 +360,17 @@ class DynamoCatalog(Catalog):
             yield from (each for each in file_ids if each not in there)
 
     def requeue(self, file_ids: Iterable[str]) -> None:
-        """As ``ChecksSearchIndex.requeue``: touches the items, so that the table's stream tells of them again."""
+        """As ``ChecksSearchIndex.requeue``: touches the records, so that the table's stream tells of them again."""
         for file_id in file_ids:
             doing = f"having file {file_id} indexed anew"
-            token: Item = {"file_id": {"S": file_id}, "reindex": {"S": self._ids.new_id()}}
-            there = Expression("attribute_exists(#file_id)", {"token": token["reindex"]})
-            if self._tables.update(METADATA, {"file_id": token["file_id"]}, "SET #reindex = :token", there, doing):
+            marker = markers(self._tables, [file_id], doing).get(file_id)
+            there = Expression("attribute_exists(#revision)", {"token": {"S": self._ids.new_id()}})
+            if self._tables.update(METADATA, {"file_id": {"S": file_id}}, "SET #reindex = :token", there, doing):
                 continue
-            # Nothing is stored: an item that comes and goes makes the stream speak, too.
-            self._tables.put(METADATA, token, Expression("attribute_not_exists(#file_id)"), doing)
-            bare = Expression("attribute_not_exists(#revision) AND attribute_not_exists(#moved_to)")
-            self._tables.delete(METADATA, {"file_id": token["file_id"]}, bare, doing)
+            if marker is not None:
+                # No record, so nothing to tell of: what is left is the marker, unless it is already another's.
+                same = Expression("#digest = :digest", {"digest": {"S": marker}})
+                self._tables.delete(SEARCH, marker_key(file_id), same, doing)
 
 
 # -- parts of writes -----------------------------------------------------------------------------------------

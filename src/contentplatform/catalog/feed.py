@@ -89,7 +89,7 @@ class SearchFeed:
         old_rows = {key for each in changes for key in _rows_of(each.before)}
         stale = {*old_rows, *(key for new in became for key in new)} - wanted.keys()
         self._tables.write_many(SEARCH, _items(missing), [_row_key(*key) for key in sorted(stale)], doing)
-        marker = _marker_key(file_id)
+        marker = marker_key(file_id)
         if is_record(item):
             self._tables.write_many(SEARCH, [{**marker, "digest": {"S": digest(wanted)}}], (), doing)
         else:
@@ -101,7 +101,7 @@ class SearchFeed:
 
 def markers(tables: Tables, file_ids: Sequence[str], doing: str) -> dict[str, str]:
     """The markers of these files that have one."""
-    found = tables.get_many(SEARCH, [_marker_key(each) for each in file_ids], doing)
+    found = tables.get_many(SEARCH, [marker_key(each) for each in file_ids], doing)
     return {item["newest_first"]["S"]: item["digest"]["S"] for item in found}
 
 
@@ -117,7 +117,8 @@ def marked_files(tables: Tables, doing: str) -> Iterator[str]:
             yield item["newest_first"]["S"]
 
 
-def _marker_key(file_id: str) -> Item:
+def marker_key(file_id: str) -> Item:
+    """Where the marker of a file is."""
     shard = f"marker {file_id[:2]}"
     return _row_key(shard if shard in _SHARDS else _SHARDS[0], file_id)
 
