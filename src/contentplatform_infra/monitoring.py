@@ -6,7 +6,6 @@ its dimensions is no error there: it is another metric, which never has a value.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -270,10 +269,9 @@ def _drawn(widget: Widget, lines: tuple[Line, ...], side: str, watched: Watched)
         dimensions = watched.dimensions(line.measure)
         if line.measure.metric is Metric.BUCKET_SIZE:
             # CloudWatch has the bytes by storage class only; what a bucket holds is their sum.
-            query = (
-                f'{{AWS/S3,BucketName,StorageType}} MetricName="{metric.name}" BucketName="{dimensions["BucketName"]}"'
-            )
-            expression = f"SUM(SEARCH({json.dumps(query)!r}, 'Average', {widget.period_seconds}))".replace('\\"', '"')
+            bucket = dimensions["BucketName"]
+            which = f'{{AWS/S3,BucketName,StorageType}} MetricName="{metric.name}" BucketName="{bucket}"'
+            expression = f"SUM(SEARCH('{which}', 'Average', {widget.period_seconds}))"
             del shown["stat"]
             yield [{"expression": expression, **shown}]
         else:

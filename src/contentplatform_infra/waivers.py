@@ -69,11 +69,29 @@ WAIVERS: Final[tuple[Waiver, ...]] = (
         "AwsSolutions-SQS3",
         "It is itself where failed calls end, of functions, schedules and streams, which the rule does not see",
     ),
+    *(
+        Waiver(
+            stack,
+            "Compliance/Role",
+            "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWS_ConfigRole]",
+            "It reads every kind of resource that Config knows, and AWS adds to that list itself",
+        )
+        for stack in (StackName.GOVERNANCE, StackName.AUDIT)
+    ),
     Waiver(
         StackName.MAIN,
         "SharedFiles/Network",
         "AwsSolutions-VPC7",
         "The network holds two mount targets and no way in or out; there is no flow to learn from",
+    ),
+    *(
+        Waiver(
+            stack,
+            "Compliance",
+            "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWS_ConfigRole]",
+            "Config asks for this very policy: AWS keeps it in step with what Config reads",
+        )
+        for stack in (StackName.GOVERNANCE, StackName.AUDIT)
     ),
 )
 
