@@ -6,16 +6,18 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from contentplatform.alerts.port import Alerts, Severity
 from contentplatform.backup import health
-from contentplatform.backup.port import REPORTS_PREFIX, BackupReport, BackupStatus, Flaw, Tally
+from contentplatform.backup.aws import S3Digests
+from contentplatform.backup.port import REPORTS_PREFIX, BackupReport, BackupStatus, Digests, Flaw, Tally
 from contentplatform.backup.validator import BackupValidator, StoreDigests
+from contentplatform.drivers.boto import Aws
 from contentplatform.errors import Corrupt, Unavailable
-from contentplatform.storage.port import BucketRole, Listing, ObjectVersion, PutOptions, walk, walk_versions
+from contentplatform.storage.port import BucketRole, HashSource, Listing, ObjectVersion, PutOptions, walk, walk_versions
 from fakes.clock import FakeClock, SequentialIds
 from fakes.object_store import MemoryObjectStore
 
@@ -340,6 +342,75 @@ def test_listings_of_any_length_are_compared_in_the_memory_of_one_key() -> None:
     found = health.compare(listing(), second(), store.clock.now(), same_bytes=never_same, still_current=always)
     assert found.replicated == 20_000
     assert max(seen) <= 3, "neither listing runs ahead of the other"
+
+
+# -- S3's own checksums --------------------------------------------------------------------------------------------
+
+MD5 = "900150983cd24fb0d6963f7d28e17f72"
+
+
+class OneAnswer:
+    """An account whose S3 has one object; remembers how it was asked."""
+
+    account_id = "123456789012"
+
+    def __init__(self, **answer: str) -> None:
+        self.answer = answer
+        self.asked: list[dict[str, Any]] = []
+
+    def client(self, service: str, region: str) -> OneAnswer:
+        assert (service, region) == ("s3", "us-west-2")
+        return self
+
+    def head_object(self, **asked: Any) -> dict[str, str]:
+        self.asked.append(asked)
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "known"),
+    [
+        ({"ETag": f'"{MD5}"', "ServerSideEncryption": "AES256"}, {"MD5": MD5}),
+        ({"ETag": f'"{MD5}"', "ServerSideEncryption": "aws:kms"}, {}),
+        ({"ETag": f'"{MD5}-3"', "ChecksumCRC64NVME": "crc", "ChecksumType": "FULL_OBJECT"}, {"CRC64NVME": "crc"}),
+        ({"ETag": f'"{MD5}-3"', "ChecksumSHA256": "sum-3", "ChecksumType": "COMPOSITE"}, {}),
+        ({"ETag": f'"{MD5}-3"', "ChecksumSHA256": "of who knows what"}, {}),
+        ({"ETag": f'"{MD5}-3"', "ChecksumCRC64NVME": "crc-3", "ChecksumType": "FULL_OBJECT"}, {}),
+        ({"ETag": f'"{MD5}"', "ChecksumSHA256": "sum"}, {"SHA256": "sum", "MD5": MD5}),
+    ],
+)
+def test_only_checksums_of_the_whole_content_count(answer: dict[str, str], known: dict[str, str]) -> None:
+    store = TwoBuckets()
+    version = replace(store.back_up("a"), version_id="v7")
+    account = OneAnswer(**answer)
+    names, regions = {BucketRole.BACKUP: "the-backup"}, {BucketRole.BACKUP: "us-west-2"}
+    digests = S3Digests(cast("Aws", account), Unknowing(), bucket_names=names, region_of=regions)
+    assert digests.of(version) == known
+    assert account.asked == [
+        {
+            "Bucket": "the-backup",
+            "Key": "a",
+            "VersionId": "v7",
+            "ChecksumMode": "ENABLED",
+            "ExpectedBucketOwner": "123456789012",
+        }
+    ]
+
+
+def test_an_uploader_s_mere_claim_proves_nothing() -> None:
+    class Claiming(TwoBuckets):
+        def head(self, bucket: BucketRole, key: str, *, version_id: str | None = None) -> ObjectVersion:
+            found = super().head(bucket, key, version_id=version_id)
+            return replace(found, hash_source=HashSource.UPLOADER)
+
+    store = Claiming()
+    assert StoreDigests(store).of(store.upload("a")) == {}
+
+
+class Unknowing(Digests):
+    def of(self, version: ObjectVersion) -> dict[str, str]:
+        del version
+        return {}
 
 
 def never_same(_own: ObjectVersion, _other: ObjectVersion) -> bool:

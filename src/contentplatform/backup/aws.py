@@ -45,7 +45,9 @@ class S3Digests(Digests):
         in_parts = "-" in etag
         kept = {}
         if answer.get("ChecksumType", "" if in_parts else _WHOLE) == _WHOLE:
-            kept = {name: str(answer[f"Checksum{name}"]) for name in _ALGORITHMS if answer.get(f"Checksum{name}")}
+            found = {name: str(answer.get(f"Checksum{name}", "")) for name in _ALGORITHMS}
+            # A number behind a dash says of how many parts a checksum was made: not of the content.
+            kept = {name: value for name, value in found.items() if value and "-" not in value}
         if not in_parts and answer.get("ServerSideEncryption", _OWN_KEYS) == _OWN_KEYS:
             kept["MD5"] = etag
         return {**kept, **self._platform_digests.of(version)}

@@ -22,13 +22,14 @@ _JSON: Final = PutOptions(content_type="application/json")
 
 
 class StoreDigests(Digests):
-    """The checksums that every store knows."""
+    """The checksum that every store knows; an uploader's mere claim is none."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
     def of(self, version: ObjectVersion) -> dict[str, str]:
-        sha256 = self._store.head(version.bucket, version.key, version_id=version.version_id).sha256
+        found = self._store.head(version.bucket, version.key, version_id=version.version_id)
+        sha256 = found.proven_sha256
         return {} if sha256 is None else {"sha256": sha256}
 
 
