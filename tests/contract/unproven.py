@@ -73,6 +73,6 @@ UNPROVEN: Final[dict[str, str]] = {
     "delivery.Edge.signed_url: the distribution takes the signature": (
         "the emulator has no key groups and asks nobody for a signature; shown is that the public key verifies it"
     ),
-    "delivery.Edge.invalidate: the cache forgets": "the emulator caches nothing, so there is nothing that it could forget",
+    "delivery.Edge.invalidate: the cache forgets": "the emulator caches nothing, so nothing can be forgotten",
     "delivery.Edge.invalidate: too many at once": "the emulator has no limit on invalidations under way",
 }
