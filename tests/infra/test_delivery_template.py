@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -204,7 +203,7 @@ def statements(templates: Templates, role: str) -> list[dict[str, Any]]:
     [policy] = [
         held["PolicyDocument"]
         for _, held in resources(templates, "AWS::S3::BucketPolicy", "ContentPlatform")
-        if resource(templates, held["Bucket"])["Properties"]["BucketName"] == name
+        if held["Bucket"] == name
     ]
     found: list[dict[str, Any]] = policy["Statement"]
     return found
@@ -218,7 +217,7 @@ def test_a_bucket_lets_this_distribution_read_what_it_serves(templates: Template
     assert grant["Action"] == "s3:GetObject"
     listed = grant["Resource"] if isinstance(grant["Resource"], list) else [grant["Resource"]]
     assert f"arn:aws:s3:::content-platform-{role}-{SUFFIX}/{prefix}*" in listed
-    assert not any(re.search(r"versions|-\w+/\*$", one) for one in listed)
+    assert not any("versions" in one or one.endswith(f"-{SUFFIX}/*") for one in listed)
     assert "Distribution" in json.dumps(grant["Condition"]["StringEquals"]["AWS:SourceArn"])
 
 

@@ -145,6 +145,17 @@ sys.path[:0] = json.loads(sys.argv[1])
 for module in sys.argv[2:]:
     importlib.import_module(module)
 """
+OPENING: Final = """
+import json, sys
+sys.path[:0] = json.loads(sys.argv[1])
+from contentplatform import config
+from contentplatform.app import open_aws
+environment = {"CONTENTPLATFORM_DATA": "/nowhere", "CONTENTPLATFORM_AWS_ACCOUNT_ID": "123456789012"}
+home = open_aws(config.load(environment=environment))
+home.backup_validator(), home.search_feed(), home.recorder(), home.reconciliation(), home.cost_reporter()
+print(*sys.modules)
+"""
+"""What a container does at its first call, and what its functions ask it for."""
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
@@ -153,6 +164,15 @@ def test_a_handler_finds_what_it_imports_in_its_code_and_layers(built: dict[Laye
     module = function.handler.rpartition(".")[0]
     outcome = import_alone([module], [built[layer] / "python" for layer in function.layers])
     assert outcome.returncode == 0, outcome.stderr
+
+
+def test_the_home_that_a_function_opens_finds_its_libraries(built: dict[Layer, Path]) -> None:
+    """Adapters are imported when the home is opened, not with the handler."""
+    outcome = run_alone(OPENING, [], [built[Layer.RUNTIME] / "python"])
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    loaded = set(outcome.stdout.split())
+    assert {"boto3", "contentplatform.storage.aws", "contentplatform.delivery.aws"} <= loaded
+    assert not loaded & {"apsw", "sqlite3", "click", "pyvips", "duckdb", "aws_cdk", "cryptography"}
 
 
 def test_the_image_decoders_load_from_their_layer(built: dict[Layer, Path]) -> None:
@@ -166,9 +186,14 @@ def test_what_is_not_in_the_layers_is_not_found(built: dict[Layer, Path]) -> Non
 
 
 def import_alone(modules: list[str], folders: list[Path]) -> subprocess.CompletedProcess[str]:
+    return run_alone(IMPORTS, modules, folders)
+
+
+def run_alone(program: str, arguments: list[str], folders: list[Path]) -> subprocess.CompletedProcess[str]:
+    """Run a program with the code, these folders and what is Lambda's own, and nothing else to import from."""
     paths = [str(ROOT / "src"), *map(str, folders), str(lambda_s_own())]
     return subprocess.run(  # noqa: PLW1510 - the caller looks at the exit status
-        [HOME / "bin" / "python", "-I", "-S", "-c", IMPORTS, json.dumps(paths), *modules],
+        [HOME / "bin" / "python", "-I", "-S", "-B", "-c", program, json.dumps(paths), *arguments],
         capture_output=True,
         text=True,
         env={"AWS_DEFAULT_REGION": "us-east-1", "PATH": "/usr/bin:/bin", "POWERTOOLS_TRACE_DISABLED": "true"},
