@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from threading import Barrier
 from typing import Any
 
@@ -320,8 +321,8 @@ def test_a_removal_and_a_write_at_the_same_moment_never_both_win(home: DynamoHom
         for number in range(10):
             record = home.catalog.put(make_record(f"{number}"))
             both: list[Callable[[], object]] = [
-                lambda record=record: home.catalog.remove(record.file_id, 1, "elsewhere"),  # type: ignore[misc]
-                lambda record=record: home.catalog.put(replace(record, title="t")),  # type: ignore[misc]
+                partial(home.catalog.remove, record.file_id, 1, "elsewhere"),
+                partial(home.catalog.put, replace(record, title="t")),
             ]
             assert sum(threads.map(attempt, both)) == 1
 
