@@ -23,6 +23,8 @@ from contentplatform.errors import (
 )
 from contentplatform.workflow.definition import (
     ALL_ERRORS,
+    FUNCTION_CRASHES,
+    FUNCTION_TIMEOUT,
     PROTECTED_NAMES,
     STATE_MACHINE,
     TRANSIENT_ERRORS,
@@ -138,6 +140,20 @@ def test_a_decoder_that_crashes_twice_is_not_tried_a_third_time() -> None:
 
 def test_a_time_out_is_retried_where_a_service_is_asked_and_not_where_bytes_are_processed() -> None:
     late = TaskFailure(("States.Timeout",), "too slow")
+    assert isinstance(failed(STATE_MACHINE, "CheckVideoStatus", INPUT, late, ()), RetryLater)
+    assert isinstance(failed(STATE_MACHINE, "ProcessImage", INPUT, late, ()), Move)
+
+
+@pytest.mark.parametrize("name", FUNCTION_CRASHES)
+def test_a_function_that_lambda_lost_is_tried_once_more(name: str) -> None:
+    lost = TaskFailure((name,), "Runtime exited with error: signal: killed")
+    again = failed(STATE_MACHINE, "ProcessImage", INPUT, lost, ())
+    assert isinstance(again, RetryLater)
+    assert isinstance(failed(STATE_MACHINE, "ProcessImage", INPUT, lost, again.retries), Move)
+
+
+def test_a_time_out_of_lambda_is_a_time_out() -> None:
+    late = TaskFailure((FUNCTION_TIMEOUT,), "Task timed out")
     assert isinstance(failed(STATE_MACHINE, "CheckVideoStatus", INPUT, late, ()), RetryLater)
     assert isinstance(failed(STATE_MACHINE, "ProcessImage", INPUT, late, ()), Move)
 
