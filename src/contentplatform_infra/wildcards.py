@@ -52,11 +52,21 @@ WILDCARDS: Final[tuple[Wildcard, ...]] = (
         "the stream of one table, which is named by the time at which it was switched on",
         actions=r"dynamodb:(DescribeStream|GetRecords|GetShardIterator|ListStreams)",
     ),
-    Wildcard(r"\*", "Cost Explorer knows no resource", actions=r"ce:\w+"),
+    Wildcard(r"\*", "costs and the free tier are the account's, not a resource's", actions=r"(ce|freetier):\w+"),
     Wildcard(
         r"principal \*",
         "the shared files are mounted without credentials of AWS; the condition asks for a mount target in the network",
         actions=r"elasticfilesystem:Client(Mount|Write)",
+    ),
+    Wildcard(
+        r"kms:\*",
+        "the account's own IAM decides who may use and manage the key; a key without that can be lost for ever",
+        actions=r"kms:\*",
+    ),
+    Wildcard(
+        r"principal \*",
+        "whoever of this account may publish to the encrypted topic; the conditions ask for the account and for SNS",
+        actions=r"kms:(Decrypt|GenerateDataKey\*?)",
     ),
 )
 

@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import contentplatform_infra
 from contentplatform.config import TABLES, Settings
+
+assert contentplatform_infra.__doc__, "imported first: it names the Node that the CDK starts"
 
 ACCOUNT_ID: Final = "111122223333"
 SUFFIX: Final = "templates"
