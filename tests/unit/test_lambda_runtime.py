@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -171,6 +173,25 @@ def test_a_home_that_failed_to_open_is_tried_again() -> None:
     with pytest.raises(Exception, match=r"^\[ConfigurationInvalid\] reading the settings: aws\.region is none$"):
         asking({}, FakeContext())
     assert asking({}, FakeContext()) == {"home": "the home"}
+
+
+def test_on_lambda_the_home_is_opened_while_the_container_starts(tmp_path: Path) -> None:
+    program = (
+        "from contentplatform.lambdas import runtime, update_metadata\nprint(runtime._container._home is not None)\n"
+    )
+    given = {
+        "CONTENTPLATFORM_AWS_ACCOUNT_ID": "123456789012",
+        "CONTENTPLATFORM_DATA": str(tmp_path),
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "HOME": "/",
+    }
+    lambda_s = {"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand"}
+    wrong = {"CONTENTPLATFORM_AWS_REGION": "nowhere"}
+    for environment, opened in ((given, False), (given | lambda_s, True), (given | lambda_s | wrong, False)):
+        told = subprocess.run(
+            [sys.executable, "-P", "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
+        assert (told.stdout, told.stderr) == (f"{opened}\n", "")
 
 
 def test_a_cold_start_is_measured_once_a_container(capsys: pytest.CaptureFixture[str]) -> None:

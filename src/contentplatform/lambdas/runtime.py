@@ -11,7 +11,8 @@ as the workflow knows it, because that name is all that Step Functions' retriers
 code (``E_DECODE``), another error of the platform by its class (``Unavailable``), anything else as ``E_INTERNAL``. The
 message is ``[E_DECODE] words for a person``; what is private, and every trace, stays in the function's log.
 
-Nothing here talks to AWS before the first call; the home is opened by the first body that asks for it.
+Nothing here talks to AWS before the first call. The home is opened once a container: while that starts on Lambda, else
+by the first body that asks for it.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ _PRIVATE: Final = "private"
 _FIELDS_ATTRIBUTE: Final = log.FIELDS_ATTRIBUTE
 _NAMED_FIELDS: Final = (log.BUCKET, log.KEY, log.VERSION_ID, log.FILE_ID, log.EXECUTION)
 """What of an event goes with every line that is logged while it is worked on."""
+_STARTS_ON_LAMBDA: Final = "AWS_LAMBDA_INITIALIZATION_TYPE"
+"""Set by Lambda in every container."""
 _UNEXPECTED: Final = "a fault of the platform, not of the file. The function's log tells more"
 _logger: Final = logging.getLogger(__name__)
 
@@ -111,6 +114,13 @@ class Container:
         if self._home is None:
             self._home = self._open_home()
         return self._home
+
+    def warm(self) -> None:
+        """Open the home before the first call, if that can be done; why not, the first call will say."""
+        try:
+            self._home = self._open_home()
+        except Exception:  # noqa: BLE001 - an outer edge: here nobody could be told by an outcome's name
+            self._home = None
 
     @property
     def log(self) -> Logger:
@@ -215,7 +225,13 @@ _container: Final = Container(open_home)
 
 
 def function(body: Body) -> Function:
-    """Make a body a function, in this process's one container."""
+    """Make a body a function, in this process's one container.
+
+    On Lambda the home is opened right away: while a container starts it has a whole processor, and afterwards only the
+    share that the function's memory buys. That asks nothing of AWS.
+    """
+    if _STARTS_ON_LAMBDA in os.environ:
+        _container.warm()
     return Function(body, _container)
 
 
