@@ -434,6 +434,23 @@ def test_a_listing_that_is_behind_shows_nothing_stale(home: DynamoHome) -> None:
     assert catalog.search(query).records == (changed,)
 
 
+def test_a_listing_that_names_a_file_twice_shows_it_once(home: DynamoHome) -> None:
+    """As it can be while an upload time changes between two rounds."""
+    record = home.catalog.put(make_record())
+    home.catalog.put(replace(record, upload_time=NOON.replace(year=2031)))
+    entry = home.catalog.put_entry(make_entry())
+
+    def both(**request: Any) -> Any:
+        answer = home.client.query(**request)
+        sort_key = "entry_order" if request["TableName"] == LEDGER.name else "listing_order"
+        earlier = [{**item, sort_key: {"S": "2029-" + item[sort_key]["S"][5:]}} for item in answer["Items"]]
+        return {**answer, "Items": [*answer["Items"], *earlier]}
+
+    catalog = catalog_through(home, "query", both)
+    assert [found.revision for found in catalog.search(SearchQuery()).records] == [2]
+    assert catalog.entries_with(ProcessingStatus.PENDING) == ((entry,), None)
+
+
 # -- every request is a narrow one ---------------------------------------------------------------------------
 
 

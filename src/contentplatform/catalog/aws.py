@@ -142,7 +142,8 @@ class DynamoCatalog(Catalog):
             values = {"read": {"N": str(read_revision)}, **besides.values}
             condition = Expression(f"#revision = :read{besides.text}", values)
         item["write_id"] = {"S": self._ids.new_id()}
-        outcome = self._tables.put(table, item, condition, doing)
+        # Only a redirect can stand where nothing was read, and it is small.
+        outcome = self._tables.put(table, item, condition, doing, tell_replaced=not read_revision)
         own = isinstance(outcome, Refused) and (outcome.item or {}).get("write_id") == item["write_id"]
         return None if own else outcome
 
@@ -325,7 +326,7 @@ class DynamoCatalog(Catalog):
 
     def _read(self, places: list[str], doing: str) -> Iterator[Record]:
         """The records that stand at ``places`` now, in this order; what a listing says too late is left out."""
-        keys: list[Item] = [{"file_id": {"S": each}} for each in dict.fromkeys(map(file_id_of, places))]
+        keys: list[Item] = [{"file_id": {"S": file_id_of(each)}} for each in places]
         items = self._tables.get_many(METADATA, keys, doing)
         records = {record_place(record): record for record in map(item_to_record, filter(is_record, items))}
         return (records[place] for place in places if place in records)

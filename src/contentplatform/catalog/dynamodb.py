@@ -6,6 +6,7 @@ and then the caller hears ``Unavailable``. There is no scan here, and none anywh
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,10 +88,12 @@ class Tables:
         return found
 
     def get_many(self, table: Table, keys: Sequence[Item], doing: str) -> list[Item]:
-        """The items under ``keys``, of which none may be twice, as they are now; those that exist, in any order."""
+        """The items under ``keys`` as they are now; those that exist, each once, in any order."""
         found: list[Item] = []
-        for start in range(0, len(keys), READ_BATCH):
-            waiting = list(keys[start : start + READ_BATCH])
+        # An index that is read while it changes can name an item twice, and DynamoDB refuses a batch that does.
+        distinct = list({json.dumps(key, sort_keys=True): key for key in keys}.values())
+        for start in range(0, len(distinct), READ_BATCH):
+            waiting = distinct[start : start + READ_BATCH]
             for attempt in range(_ATTEMPTS):
                 request = {table.name: {"Keys": waiting, "ConsistentRead": True}}
                 with translated(doing):
@@ -145,15 +148,17 @@ class Tables:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def put(self, table: Table, item: Item, condition: Expression, doing: str) -> Item | Refused | None:
-        """Store ``item`` if ``condition`` holds for what is there; returns what was there."""
+    def put(
+        self, table: Table, item: Item, condition: Expression, doing: str, *, tell_replaced: bool = False
+    ) -> Item | Refused | None:
+        """Store ``item`` if ``condition`` holds for what is there; returns what was there, if that is to be told."""
         client = self._client
         with translated(doing):
             try:
                 answer = client.put_item(
                     TableName=table.name,
                     Item=item,
-                    ReturnValues="ALL_OLD",
+                    ReturnValues="ALL_OLD" if tell_replaced else "NONE",
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                     **condition.parameters("ConditionExpression"),
                 )
