@@ -276,6 +276,22 @@ def test_uploads_are_told_to_the_queue_once_it_lets_them_in(templates: Templates
         assert "NotificationConfiguration" not in bucket(templates, role)
 
 
+def test_a_copy_that_fails_is_told_and_a_late_one_where_time_is_promised(
+    templates: Templates, templates_for: Callable[..., Templates]
+) -> None:
+    def told(held: Templates) -> set[tuple[str, str]]:
+        notifications = bucket(held, "primary")["NotificationConfiguration"]
+        return {(one["Event"], one["Topic"]) for one in notifications["TopicConfigurations"]}
+
+    topic = f"arn:aws:sns:us-east-1:{ACCOUNT_ID}:backup-alerts"
+    failed = ("s3:Replication:OperationFailedReplication", topic)
+    assert told(templates) == {failed}
+    assert told(templates_for(aws={"replication_time_control": True})) == {
+        failed,
+        ("s3:Replication:OperationMissedThreshold", topic),
+    }
+
+
 def test_no_function_of_the_cdk_s_own_is_deployed(templates: Templates) -> None:
     """Its notification handler may change the notifications of every bucket of the account."""
     custom = [
