@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,15 @@ from botocore.stub import Stubber
 
 from contentplatform.catalog.tables import LEDGER
 from contentplatform.drivers.boto import Aws
-from contentplatform.errors import Conflict, ErrorCode, InvalidRequest, NotFound, ProcessingFailed, Unavailable
+from contentplatform.errors import (
+    ConfigurationInvalid,
+    Conflict,
+    ErrorCode,
+    InvalidRequest,
+    NotFound,
+    ProcessingFailed,
+    Unavailable,
+)
 from contentplatform.workflow.aws import StepFunctionsEngine
 from contentplatform.workflow.definition import STATE_MACHINE, Task
 from contentplatform.workflow.port import Execution, ExecutionStatus, TaskContext
@@ -140,6 +149,37 @@ def test_a_lock_is_let_go_although_nobody_told_of_the_end(bench: Bench) -> None:
     bench.machine.work()
     assert bench.start("one-r1").status is ExecutionStatus.RUNNING
     assert bench.engine.get("one").status is ExecutionStatus.SUCCEEDED
+
+
+def test_a_crowd_that_starts_the_same_starts_it_once(bench: Bench) -> None:
+    with ThreadPoolExecutor(8) as crowd:
+        started = list(crowd.map(lambda _number: bench.start(), range(8)))
+    assert {execution.name for execution in started} == {"one"}
+    assert len(bench.states.list_executions(stateMachineArn=bench.machine.arn)["executions"]) == 1
+
+
+def test_of_a_crowd_of_retries_one_is_started(bench: Bench) -> None:
+    def attempt(number: int) -> str:
+        try:
+            return bench.start(f"one-r{number}").name
+        except Conflict:
+            return ""
+
+    with ThreadPoolExecutor(8) as crowd:
+        started = [name for name in crowd.map(attempt, range(1, 9)) if name]
+    assert len(started) == 1
+    assert len(bench.states.list_executions(stateMachineArn=bench.machine.arn)["executions"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [("StateMachineDoesNotExist", ConfigurationInvalid), ("ExecutionLimitExceeded", Unavailable)]
+)
+def test_why_nothing_starts_is_told(bench: Bench, code: str, kind: type[Exception]) -> None:
+    with Stubber(bench.states) as stub:
+        stub.add_client_error("start_execution", code, http_status_code=400)
+        with pytest.raises(kind, match="starting one"):
+            bench.start()
+    assert bench.engine.get("one").status is ExecutionStatus.PENDING
 
 
 # -- ends --------------------------------------------------------------------------------------------------------

@@ -74,6 +74,16 @@ def test_the_same_renditions_again_purge_nothing(platform: MemoryPlatform) -> No
     assert platform.edge.asked == []
 
 
+def test_the_same_renditions_again_purge_nothing_although_an_older_version_differs(platform: MemoryPlatform) -> None:
+    for text in ("one", "two"):
+        platform.add(KEY, jpeg(text))
+        platform.settle()
+    platform.edge.asked.clear()
+    platform.library.reprocess(KEY)
+    platform.work()
+    assert platform.edge.asked == []
+
+
 def test_an_update_that_was_cut_off_still_purges(platform: MemoryPlatform) -> None:
     """The public keys show the new bytes already, and the state is entered once more."""
     platform.add(KEY, jpeg("one"))

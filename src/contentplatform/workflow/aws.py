@@ -31,7 +31,15 @@ from typing import Any, Final
 from contentplatform.catalog.tables import LEDGER
 from contentplatform.clock import Clock, parse_timestamp, timestamp
 from contentplatform.drivers.boto import Aws, cancellation_codes, error_code, translated
-from contentplatform.errors import Conflict, ErrorCode, InvalidRequest, NotFound, PlatformError, Unavailable
+from contentplatform.errors import (
+    ConfigurationInvalid,
+    Conflict,
+    ErrorCode,
+    InvalidRequest,
+    NotFound,
+    PlatformError,
+    Unavailable,
+)
 from contentplatform.workflow.definition import STATE_MACHINE, TIMEOUT, failure_of
 from contentplatform.workflow.narration import Narration, narrate
 from contentplatform.workflow.port import (
@@ -114,21 +122,17 @@ class StepFunctionsEngine(WorkflowEngine):
         body = check_start(name, data)
         doing = f"starting {name}"
         for _ in range(_ATTEMPTS):
-            if self._claim(name, file_id, version_id, body, lane, doing):
-                break
-            row = self._row(name)
-            if row is not None:
-                return self._told(self._refreshed(self._launched(row, doing)))
+            claimed = self._claim(name, file_id, version_id, body, lane, doing)
+            if claimed is not None:
+                return self._told(self._launched(claimed, doing))
+            there = self._row(name)
+            if there is not None:
+                return self._told(self._refreshed(self._launched(there, doing)))
             self._release_what_ended(name, doing)
-        else:
-            raise Unavailable(doing, "others keep starting executions of the same version", hint="Try again")
-        row = self._row(name)
-        if row is None:  # a consistent read after our own write
-            raise Unavailable(doing, "the ledger lost what was just written", hint="Try again")
-        return self._told(self._launched(row, doing))
+        raise Unavailable(doing, "others keep starting executions of the same version", hint="Try again")
 
-    def _claim(self, name: str, file_id: str, version_id: str, body: str, lane: Lane, doing: str) -> bool:
-        """Write the row and the lock; False where either is there already."""
+    def _claim(self, name: str, file_id: str, version_id: str, body: str, lane: Lane, doing: str) -> _Row | None:
+        """Write the row and the lock; None where either is there already."""
         created = timestamp(self._clock.now())
         row: dict[str, Any] = {
             **_key(name),
@@ -154,8 +158,8 @@ class StepFunctionsEngine(WorkflowEngine):
                     TransactItems=[{"Put": {"TableName": _TABLE, "Item": _to_item(item), **absent}} for item in puts]
                 )
         except _Refused:
-            return False
-        return True
+            return None
+        return _Row(row)
 
     def _launched(self, row: _Row, doing: str) -> _Row:
         """Ask Step Functions to begin, unless it was asked before; what was cancelled meanwhile is stopped again."""
@@ -167,8 +171,17 @@ class StepFunctionsEngine(WorkflowEngine):
                     stateMachineArn=self._machine_arn, name=row.name, input=self._body(row, "input")
                 )
             except Exception as error:
-                if error_code(error) != "ExecutionAlreadyExists":
-                    raise
+                match error_code(error):
+                    case "ExecutionAlreadyExists":
+                        pass  # asked for before, by whoever was cut off then
+                    case "StateMachineDoesNotExist":
+                        raise ConfigurationInvalid(
+                            doing, "there is no state machine", hint="`contentplatform deploy` makes it"
+                        ) from error
+                    case "ExecutionLimitExceeded":
+                        raise Unavailable(doing, "too many executions are running", hint="Try again") from error
+                    case _:
+                        raise
         started = timestamp(self._clock.now())
         changed = self._update(
             row,

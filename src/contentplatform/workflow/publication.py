@@ -135,9 +135,10 @@ class Publication:
     def shown(self, entry: LedgerEntry, renditions: Iterable[Rendition]) -> tuple[tuple[str, str], ...]:
         """Which of these renditions' public keys show other bytes by now, or did until just now: (key, SHA-256).
 
-        Where a key shows the new bytes already, an attempt that was cut off may have put them there: then it is what
-        the newest other version showed.
+        Where the manifest was committed before, by an attempt that was cut off, a key may show the new bytes already:
+        then it is what the newest other version showed.
         """
+        repeats = entry.status is ProcessingStatus.COMPLETED
         others = [other for other in self._catalog.entries(entry.file_id) if other.version_id != entry.version_id]
         found = []
         for rendition in renditions:
@@ -145,8 +146,8 @@ class Publication:
                 there = self._store.head(BucketRole.PROCESSED, rendition.key).sha256 or ""
             except NotFound:
                 continue
-            earlier = [old.sha256 for other in others for old in other.renditions if old.key == rendition.key]
-            before = next(iter(earlier), there) if there == rendition.sha256 else there
+            earlier = (old.sha256 for other in others for old in other.renditions if old.key == rendition.key)
+            before = next(earlier, there) if repeats and there == rendition.sha256 else there
             if before != rendition.sha256:
                 found.append((rendition.key, before))
         return tuple(found)
