@@ -10,6 +10,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_ssm as ssm
 
 from contentplatform.config import load
@@ -57,6 +58,7 @@ def main(arguments: list[str]) -> None:
         log_group_name="/aws/lambda/content-upload-handler",
         removal_policy=cdk.RemovalPolicy.RETAIN,
     )
+    sqs.Queue(main_stack, "Uploads", queue_name="content-platform-uploads", removal_policy=cdk.RemovalPolicy.RETAIN)
     topic = sns.Topic(main_stack, "Alerts", topic_name="backup-alerts")
     ssm.StringParameter(main_stack, "Where", parameter_name="/contentplatform/where", string_value=topic.topic_arn)
     cdk.CfnOutput(main_stack, "AlertsTopic", value=topic.topic_arn, description="Where alerts are sent")
@@ -66,8 +68,26 @@ def main(arguments: list[str]) -> None:
 
 
 def keep(stack: cdk.Stack, name: str, bucket: str) -> None:
-    """A bucket that outlives its stack."""
-    s3.Bucket(stack, name, bucket_name=bucket, versioned=True, removal_policy=cdk.RemovalPolicy.RETAIN)
+    """A bucket that outlives its stack, and its policy with it: it goes over TLS only, and nobody deletes from it."""
+    made = s3.Bucket(stack, name, bucket_name=bucket, versioned=True, removal_policy=cdk.RemovalPolicy.RETAIN)
+    arns = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+    insecure = {"Bool": {"aws:SecureTransport": "false"}}
+    others = {"ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/cdk-*"}}
+    denied = (("OnlyOverTls", "s3:*", insecure), ("OnlyAdministratorsChangeGuards", "s3:DeleteBucket", others))
+    policy = s3.CfnBucketPolicy(
+        stack,
+        f"{name}Policy",
+        bucket=bucket,
+        policy_document={
+            "Version": "2012-10-17",
+            "Statement": [
+                {"Sid": sid, "Effect": "Deny", "Principal": "*", "Action": action, "Resource": arns, "Condition": when}
+                for sid, action, when in denied
+            ],
+        },
+    )
+    policy.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+    policy.node.add_dependency(made)
 
 
 if __name__ == "__main__":

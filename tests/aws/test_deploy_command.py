@@ -5,6 +5,7 @@ The stacks are those of a small app of its own: what is proved here is the deplo
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Final
@@ -106,7 +107,9 @@ def test_from_an_empty_account_to_a_home_and_back(aws: Aws, data: Path, tools: T
     teardown = Teardown(settings, aws, SystemClock())
     inventory = teardown.inventory()
     assert [name for name, _ in inventory.stacks] == ["ContentPlatform", "ContentPlatformBackup"]
+    assert [queue.kind for queue in inventory.queues] == ["AWS::SQS::Queue"]
     assert teardown.delete_stacks(inventory, told) == ()
+    assert not aws.client("sqs").list_queues().get("QueueUrls")
     assert teardown.inventory().stacks == ()
     assert buckets_of(aws) == {f"content-platform-{role}-{suffix}" for role in roles}
 
@@ -114,10 +117,15 @@ def test_from_an_empty_account_to_a_home_and_back(aws: Aws, data: Path, tools: T
     without_buckets = deployment(data, tools, told, *SMALL_APP, "--buckets", "no")
     assert without_buckets.carry_out(without_buckets.prepare((), closely=False)) == ()
     held = Stacks(aws, SystemClock()).kept_after_deletion("ContentPlatform", REGION)
-    assert {kept.name for kept in held} == {"content-metadata", "/aws/lambda/content-upload-handler"}
+    assert {kept.name.rpartition("/")[2] for kept in held} == {
+        "content-metadata",
+        "content-upload-handler",
+        "content-platform-uploads",
+    }
     assert aws.client("dynamodb").get_item(TableName="content-metadata", Key={"file_id": {"S": "one"}})["Item"]
 
     whole = teardown.inventory()
+    teardown.lift_guards(whole, told)
     assert {kept.kind for kept in whole.kept} == {"AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::Logs::LogGroup"}
     assert teardown.delete_stacks(whole, told) == ()
     assert teardown.delete_data(whole, told) == ()
@@ -125,6 +133,24 @@ def test_from_an_empty_account_to_a_home_and_back(aws: Aws, data: Path, tools: T
     assert aws.client("dynamodb").list_tables()["TableNames"] == []
     assert [left for left in teardown.still_there() if left.certain] == []
     assert teardown.inventory().kept == ()
+
+
+def test_before_data_are_deleted_their_guards_are_lifted(aws: Aws, data: Path, tools: Toolchain) -> None:
+    told = Told()
+    made = deployment(data, tools, told)
+    assert made.carry_out(made.prepare(("ContentPlatformBackup",), closely=False)) == ()
+    settings = deployed_settings(config.load(data_folder=data), Place())
+    client = aws.client("s3", BACKUP_REGION)
+
+    def statements() -> list[str]:
+        policy = client.get_bucket_policy(Bucket=f"content-platform-backup-{aws.account_id}")["Policy"]
+        return [statement["Sid"] for statement in json.loads(policy)["Statement"]]
+
+    assert statements() == ["OnlyOverTls", "OnlyAdministratorsChangeGuards"]
+    teardown = Teardown(settings, aws, SystemClock())
+    for _ in range(2):  # the second time there is nothing left to lift
+        teardown.lift_guards(teardown.inventory(), told)
+        assert statements() == ["OnlyOverTls"]
 
 
 def put_things(aws: Aws, suffix: str) -> None:

@@ -186,6 +186,8 @@ def destroy(
     _ask(settings, delete_data=delete_data, yes=yes)
     left: list[Left] = []
     try:
+        if delete_data:
+            teardown.lift_guards(inventory, output.talk)
         failures = teardown.delete_stacks(inventory, output.talk)
         if delete_data and not failures:
             left.extend(teardown.delete_data(inventory, output.talk))

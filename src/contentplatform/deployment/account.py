@@ -10,9 +10,9 @@ from typing import Final
 from contentplatform.drivers.boto import Aws, translated
 from contentplatform.errors import ConfigurationInvalid, NotFound, PlatformError
 
-_QUALIFIER: Final = "hnb659fds"
+QUALIFIER: Final = "hnb659fds"
 """The CDK's own, of bootstraps that nobody gave another."""
-_VERSION_PARAMETER: Final = f"/cdk-bootstrap/{_QUALIFIER}/version"
+_VERSION_PARAMETER: Final = f"/cdk-bootstrap/{QUALIFIER}/version"
 _ASSUMED_ROLE: Final = re.compile(r"arn:(?P<partition>[\w-]+):sts::(?P<account>\d+):assumed-role/(?P<role>[^/]+)/")
 _BOOTSTRAPPING: Final = (
     "cloudformation:CreateChangeSet",

@@ -68,7 +68,8 @@ class Rollout:
         """What deploying would change, by comparing templates with those that are deployed."""
         plans = []
         for stack in assembly.stacks:
-            deployed = self._stacks.template(stack.name, stack.region)
+            failed_before = self._stacks.never_came_about(stack.name, stack.region)
+            deployed = {} if failed_before else self._stacks.template(stack.name, stack.region)
             plans.append(StackPlan(stack.name, stack.region, bool(deployed), changes(deployed, stack.template)))
         return tuple(plans)
 
@@ -136,6 +137,9 @@ class Rollout:
         """
         for stack in assembly.stacks:
             status = self._stacks.wait_until_settled(stack.name, stack.region, tell)
+            if self._stacks.never_came_about(stack.name, stack.region):
+                tell(f"{stack.name}: taking away what is left of a creation that failed")
+                self._stacks.delete(stack.name, stack.region, tell)
             if status in {"UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"}:
                 raise ConfigurationInvalid(
                     f"deploying the stack {stack.name}",

@@ -12,13 +12,21 @@ from typing import Any, Final
 
 from contentplatform.clock import Clock
 from contentplatform.config import Settings
+from contentplatform.deployment.account import QUALIFIER
 from contentplatform.deployment.assembly import RETAINED
 from contentplatform.drivers.boto import Aws, translated
 from contentplatform.errors import Conflict, InvalidRequest, Unavailable
 
+BUCKET_POLICY: Final = "AWS::S3::BucketPolicy"
+_ONLY_OVER_TLS: Final = "OnlyOverTls"
+"""The one statement of every bucket's policy that hinders nobody."""
 _POLL_SECONDS: Final = 5.0
 _SETTLES_WITHIN_SECONDS: Final = 2 * 3600.0
 """A distribution of the edge takes minutes to make, and as long again to take away."""
+_GO_WITH_THEIR_OWNER: Final = frozenset({BUCKET_POLICY})
+_FAILED_CREATIONS: Final = frozenset({"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"})
+_CAPABILITIES: Final = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
+_NO_UPDATE: Final = "No updates are to be performed"
 _NOT_THE_CAUSE: Final = re.compile(r"(creation|update|deletion|operation) cancelled", re.IGNORECASE)
 
 _ELSEWHERE: Final = "DescribeEvents"
@@ -63,6 +71,10 @@ class Failure:
 
 
 _ADVICE: Final = (
+    (
+        r"could not be resolved|Parameters: \[ssm:|Unable to fetch parameters",
+        "Another stack writes that parameter: deploy without --only, or that stack first",
+    ),
     (
         r"already exists|BucketAlreadyOwnedByYou|AlreadyExists",
         "Something of that name is there and belongs to no deployment: delete it, or set another storage.bucket_suffix",
@@ -188,7 +200,11 @@ class Stacks:
     def kept_after_deletion(self, name: str, region: str) -> tuple[Kept, ...]:
         """The resources that stay when a stack is deleted."""
         template = self.template(name, region).get("Resources", {})
-        staying = {logical for logical, resource in template.items() if resource.get("DeletionPolicy") in RETAINED}
+        staying = {
+            logical
+            for logical, resource in template.items()
+            if resource.get("DeletionPolicy") in RETAINED and resource.get("Type") not in _GO_WITH_THEIR_OWNER
+        }
         if not staying:
             return ()
         with translated(f"listing what the stack {name} holds"):
@@ -198,6 +214,65 @@ class Stacks:
                 for page in pages.paginate(StackName=name)
                 for resource in page["StackResourceSummaries"]
                 if resource["LogicalResourceId"] in staying and resource.get("PhysicalResourceId")
+            )
+
+    def never_came_about(self, name: str, region: str) -> bool:
+        """Whether a stack only stands there as the trace of a failed creation: it can't be changed, only deleted."""
+        return self.status(name, region) in _FAILED_CREATIONS
+
+    def lift_guards(self, name: str, region: str, tell: Callable[[str], None]) -> None:
+        """Take away, by the deployment's own role, what keeps everybody else from deleting a stack's buckets.
+
+        The buckets' policies exempt the role with which CloudFormation works, so a person's credentials need no
+        exemption of their own; they need the right to update the stack.
+
+        Raises:
+            ConfigurationInvalid, Conflict: the stack can't be updated.
+            Unavailable: it did not end within hours.
+        """
+        template = json.loads(json.dumps(self.template(name, region)))
+        guarded = [one for one in template.get("Resources", {}).values() if one.get("Type") == BUCKET_POLICY]
+        if not guarded or self.never_came_about(name, region):
+            return
+        for policy in guarded:
+            document = policy["Properties"]["PolicyDocument"]
+            document["Statement"] = [one for one in document["Statement"] if one.get("Sid") == _ONLY_OVER_TLS]
+            if not document["Statement"]:
+                return  # none of the platform's own policies: nothing to lift
+        tell(f"{name}: lifting the guards of its buckets")
+        client = self._aws.client("cloudformation", region)
+        key = f"contentplatform/{name}-without-guards.json"
+        bucket = f"cdk-{QUALIFIER}-assets-{self._aws.account_id}-{region}"
+        doing = f"lifting the guards of the buckets of {name}"
+        storage = self._aws.client("s3", region)
+        with translated(doing):
+            storage.put_object(
+                Bucket=bucket,
+                Key=key,
+                Body=json.dumps(template).encode(),
+                ExpectedBucketOwner=self._aws.account_id,
+            )
+        try:
+            with translated(doing):
+                client.update_stack(
+                    StackName=name,
+                    TemplateURL=f"{storage.meta.endpoint_url}/{bucket}/{key}",
+                    Capabilities=list(_CAPABILITIES),
+                    Parameters=[
+                        {"ParameterKey": parameter, "UsePreviousValue": True}
+                        for parameter in template.get("Parameters", {})
+                    ],
+                )
+        except InvalidRequest as error:
+            if _NO_UPDATE not in error.why:
+                raise
+            return  # lifted already, by a run that was interrupted
+        status = self.wait_until_settled(name, region, _silent)
+        if status != "UPDATE_COMPLETE":
+            raise Conflict(
+                doing,
+                f"the stack is {status}",
+                hint="Deploy it again, then repeat the command",
             )
 
     def delete(self, name: str, region: str, tell: Callable[[str], None]) -> tuple[Failure, ...]:

@@ -26,10 +26,14 @@ TABLE: Final = "AWS::DynamoDB::Table"
 GLOBAL_TABLE: Final = "AWS::DynamoDB::GlobalTable"
 LOG_GROUP: Final = "AWS::Logs::LogGroup"
 PARAMETER: Final = "AWS::SSM::Parameter"
+QUEUE: Final = "AWS::SQS::Queue"
 _BATCH: Final = 1_000
 _ROUNDS: Final = 20
 """How often a bucket is emptied anew: access logs may still arrive for a while."""
 _PAUSE_SECONDS: Final = 3.0
+_GUARDED: Final = (
+    "its policy lets nobody delete it; `contentplatform deploy` takes it over, `destroy --delete-data` then lifts that"
+)
 _TABLE_STEPS: Final = 400
 _LOG_PREFIXES: Final = ("/aws/lambda/", "/aws/vendedlogs/states/", "/aws/states/")
 _LOG_GROUPS: Final = frozenset(
@@ -49,6 +53,8 @@ class Inventory:
     """Those that exist, by name and region, in the order in which they are taken down."""
     kept: tuple[Kept, ...]
     """What stays then, unless the data are deleted too."""
+    queues: tuple[Kept, ...] = ()
+    """What their stack would keep, and is deleted with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +98,33 @@ class Teardown:
         kept = {found: None for name, region in there for found in self._stacks.kept_after_deletion(name, region)}
         if not only:
             kept.update({found: None for found in self._known_by_name() if not _named(found, kept)})
-        return Inventory(there, tuple(kept))
+        queues = tuple(one for one in kept if one.kind == QUEUE)
+        return Inventory(there, tuple(one for one in kept if one.kind != QUEUE), queues)
+
+    def lift_guards(self, inventory: Inventory, tell: Callable[[str], None]) -> None:
+        """Before data are deleted: let the buckets of the stacks be deleted by who deletes the stacks.
+
+        Raises:
+            ConfigurationInvalid, Conflict: a stack can't be updated.
+            Unavailable: AWS can't be reached, or it took too long.
+        """
+        for name, region in inventory.stacks:
+            self._stacks.lift_guards(name, region, tell)
 
     def delete_stacks(self, inventory: Inventory, tell: Callable[[str], None]) -> tuple[Failure, ...]:
-        """Delete the stacks; what could not be removed, with which that stack, and those it needs, stay."""
+        """Delete the stacks; what could not be removed, with which that stack stays.
+
+        Queues go with their stack even where it would keep them: what they tell of, the reconciler finds again.
+        """
         failures: list[Failure] = []
         for name, region in inventory.stacks:
             tell(f"{name}: deleting the stack in {region}")
             failed = self._stacks.delete(name, region, tell)
             failures.extend(failed)
             tell(f"{name}: {'could not be deleted whole' if failed else 'deleted'}")
+        if not failures:
+            for queue in inventory.queues:
+                self._delete_queue(queue, tell)
         return tuple(failures)
 
     def delete_data(self, inventory: Inventory, tell: Callable[[str], None]) -> tuple[Left, ...]:
@@ -132,6 +155,8 @@ class Teardown:
                 for page in pages.paginate(TagFilters=[{"Key": "Project", "Values": ["ContentPlatform"]}]):
                     for resource in page["ResourceTagMappingList"]:
                         arn = str(resource["ResourceARN"])
+                        if self._is_dying_key(arn, region):
+                            continue
                         found[arn] = Left(arn, "has the tag Project=ContentPlatform", certain=False)
         known = tuple(self._known_by_name())
         names = {kept.name for kept in known}
@@ -224,6 +249,8 @@ class Teardown:
                 with translated(f"deleting the bucket {kept.name}"):
                     client.delete_bucket(Bucket=kept.name, ExpectedBucketOwner=owner)
             except PlatformError as error:
+                if _code(error) in {"AccessDenied", "403"}:
+                    raise Conflict(error.doing, _GUARDED) from error
                 if _code(error) != "BucketNotEmpty":
                     raise
                 self._pause()
@@ -254,6 +281,8 @@ class Teardown:
                     )
                     if answer.get("Errors"):
                         first = answer["Errors"][0]
+                        if first.get("Code") == "AccessDenied":
+                            raise Conflict(f"emptying the bucket {kept.name}", _GUARDED)
                         raise Conflict(
                             f"emptying the bucket {kept.name}",
                             f"{len(answer['Errors'])} versions may not be deleted; {first['Key']}: "
@@ -312,6 +341,24 @@ class Teardown:
 
         self._wait(settled, f"changing the table {name}", "it does not come to rest")
         return self._table(client, name)
+
+    def _delete_queue(self, kept: Kept, tell: Callable[[str], None]) -> None:
+        try:
+            with translated(f"deleting the queue {kept.name}"):
+                self._aws.client("sqs", kept.region).delete_queue(QueueUrl=kept.name)
+        except PlatformError as error:
+            if _code(error) not in {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}:
+                raise
+        else:
+            tell(f"deleted {kept.kind} {kept.name}")
+
+    def _is_dying_key(self, arn: str, region: str) -> bool:
+        """Whether it is an encryption key that KMS deletes by itself after its waiting period; it costs nothing."""
+        if ":kms:" not in arn:
+            return False
+        with translated(f"looking at the key {arn}"):
+            described = self._aws.client("kms", region).describe_key(KeyId=arn)
+        return str(described["KeyMetadata"]["KeyState"]) == "PendingDeletion"
 
     def _delete_log_group(self, kept: Kept, _tell: Callable[[str], None]) -> None:
         try:
