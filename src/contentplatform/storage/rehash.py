@@ -7,7 +7,6 @@ is nothing else. It is asked through ctypes, from the very library that Python's
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import functools
 import hashlib
 import importlib.util
@@ -18,6 +17,7 @@ from contentplatform.errors import InvalidRequest, Unavailable
 
 BLOCK_SIZE_BYTES: Final = 64
 _WORDS: Final = 8
+_SYSTEM_LIBRARIES: Final = ("libcrypto.so.3", "libcrypto.3.dylib", "libcrypto.so.1.1")
 _DOING: Final = "hashing in steps"
 _KNOWN_BYTES: Final = b"contentplatform" * 64
 """What is hashed in two steps before the library is trusted."""
@@ -122,8 +122,8 @@ def _library() -> ctypes.CDLL:
 def _candidates() -> list[str]:
     """Where the functions may be: what ``hashlib`` itself is linked with, then the system's own."""
     module = importlib.util.find_spec("_hashlib")
-    places = [module.origin if module is not None else None, ctypes.util.find_library("crypto"), "libcrypto.so.3"]
-    return [place for place in places if place]
+    linked = [module.origin] if module is not None and module.origin is not None else []
+    return [*linked, *_SYSTEM_LIBRARIES]
 
 
 def _is_right(library: ctypes.CDLL) -> bool:
