@@ -445,7 +445,9 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
     processor = _processor(settings)
     edge = CloudFrontEdge(aws, clock=clock, private_prefix=settings.ingest.private_prefix)
     publication = Publication(store, catalog, edge)
-    ingest = IngestService(store, catalog, engine, publication, clock, one_by_one, PROCESSED_KINDS)
+    ingest = IngestService(
+        store, catalog, engine, publication, clock, one_by_one, PROCESSED_KINDS, settings.aws.hash_limit_bytes
+    )
     platform = Platform(
         settings=settings,
         clock=clock,
