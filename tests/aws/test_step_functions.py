@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from botocore.stub import Stubber
@@ -21,11 +23,12 @@ from contentplatform.errors import (
     ProcessingFailed,
     Unavailable,
 )
+from contentplatform.workflow.asl import to_asl
 from contentplatform.workflow.aws import StepFunctionsEngine
 from contentplatform.workflow.definition import STATE_MACHINE, Task
 from contentplatform.workflow.port import Execution, ExecutionStatus, TaskContext
 from contentplatform.workflow.recorder import Recorder
-from contract.step_functions import StepFunctions
+from contract.step_functions import ROLE, StepFunctions
 from emulator import Emulator
 from fakes.clock import FakeClock
 
@@ -297,6 +300,38 @@ def test_one_whose_failure_could_not_be_recorded_is_recorded_at_last(bench: Benc
     assert bench.recorded[0]["error"] == {"Error": "E_DECODE", "Cause": "reading: it ends in the middle"}
     ended = bench.engine.get("one")
     assert (ended.status, ended.error) == (ExecutionStatus.FAILED, "E_DECODE")
+
+
+FAILING_FUNCTION = """
+class E_DECODE(Exception):
+    pass
+
+def handle(event, context):
+    raise E_DECODE("[E_DECODE] reading a.jpg: it ends in the middle")
+"""
+
+
+def test_the_code_of_a_function_that_failed_on_lambda_is_read_from_what_lambda_reports(bench: Bench) -> None:
+    """Here every task is a real function, which fails as the functions' runtime lets it fail."""
+    package = BytesIO()
+    with ZipFile(package, "w") as archive:
+        archive.writestr("index.py", FAILING_FUNCTION)
+    function = bench.aws.client("lambda").create_function(
+        FunctionName="fails",
+        Runtime="python3.13",
+        Role=ROLE,
+        Handler="index.handle",
+        Code={"ZipFile": package.getvalue()},
+        Timeout=30,
+    )["FunctionArn"]
+    definition = to_asl(STATE_MACHINE, dict.fromkeys(RESOURCES, function))
+    bench.states.update_state_machine(stateMachineArn=bench.machine.arn, definition=definition)
+    bench.start()
+    bench.machine.work_elsewhere()
+    assert bench.tell()["last_resort"] is True
+    assert bench.recorded[0]["error"] == {"Error": "E_DECODE", "Cause": "reading a.jpg: it ends in the middle"}
+    attempts = [event for event in bench.engine.history("one") if event.event == "attempt_failed"]
+    assert {(event.error, event.cause) for event in attempts} == {("E_DECODE", "reading a.jpg: it ends in the middle")}
 
 
 @pytest.mark.parametrize(

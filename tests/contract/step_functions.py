@@ -87,6 +87,14 @@ class StepFunctions:
                 select_pause(_PAUSE_SECONDS)
         raise TimeoutError("some execution never ended")
 
+    def work_elsewhere(self) -> None:
+        """Wait until no execution is running, whoever does its tasks."""
+        for _ in range(_PATIENCE):
+            if not self._states.list_executions(stateMachineArn=self.arn, statusFilter="RUNNING")["executions"]:
+                return
+            select_pause(_PAUSE_SECONDS)
+        raise TimeoutError("some execution never ended")
+
     def _work_on(self, arn: str) -> bool:
         """Do what an execution waits for now; whether there was anything."""
         last = self._states.get_execution_history(executionArn=arn, reverseOrder=True, maxResults=1)["events"][0]
