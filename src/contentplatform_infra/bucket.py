@@ -98,11 +98,15 @@ class PlatformBucket(Construct):
             minimize=False, statements=denials(names, role, administrators(settings, names, names.region_of(role)))
         )
         # Named, not referenced: the checks of cdk-nag then see that policy and statements mean the same bucket.
-        self._policy = aws_s3.CfnBucketPolicy(self, "Policy", bucket=self.name, policy_document=self._document)
-        self._policy.add_resource_dependency(self.resource)
-        for resource in (self.resource, self._policy):
+        self.policy = aws_s3.CfnBucketPolicy(self, "Policy", bucket=self.name, policy_document=self._document)
+        self.policy.add_resource_dependency(self.resource)
+        for resource in (self.resource, self.policy):
             resource.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
         self._allow_access_logs()
+
+    def log_into(self, target: PlatformBucket) -> None:
+        """Make this bucket after the one that holds its log has let the log service in: S3 may look at once."""
+        self.resource.add_resource_dependency(target.policy)
 
     def allow(self, statement: aws_iam.PolicyStatement) -> None:
         """Add a statement to the bucket's one policy."""

@@ -27,7 +27,7 @@ class SecondCopy(Construct):
             BucketRole.BACKUP,
             Extras(lock_days=OBJECT_LOCK_DAYS if settings.aws.object_lock else 0),
         )
-        self.backup.resource.add_resource_dependency(self.logs.resource)
+        self.backup.log_into(self.logs)
         self._allow_trail(names)
 
     def _allow_trail(self, names: Names) -> None:

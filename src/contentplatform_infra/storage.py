@@ -64,7 +64,7 @@ class Storage(Construct):
             self.primary.resource.add_resource_dependency(needed)
         for role, bucket in self.buckets.items():
             if ACCESS_LOGS_GO_TO.get(role) is BucketRole.ANALYTICS:
-                bucket.resource.add_resource_dependency(analytics.resource)
+                bucket.log_into(analytics)
 
     def allow(self, role: BucketRole, statement: aws_iam.PolicyStatement) -> None:
         """Add a statement to the policy of one of these buckets."""

@@ -243,6 +243,32 @@ def test_access_is_logged_into_the_log_bucket_of_the_region(templates: Templates
     }
 
 
+@pytest.mark.parametrize(
+    ("stack", "role", "target"),
+    [
+        ("ContentPlatform", "primary", "analytics"),
+        ("ContentPlatform", "raw", "analytics"),
+        ("ContentPlatform", "processed", "analytics"),
+        ("ContentPlatformBackup", "backup", "logs"),
+    ],
+)
+def test_the_log_service_is_let_in_before_a_bucket_is_logged(
+    templates: Templates, stack: str, role: str, target: str
+) -> None:
+    made = templates[stack]["Resources"]
+    [policy] = [
+        name
+        for name, resource in made.items()
+        if resource["Type"] == "AWS::S3::BucketPolicy" and resource["Properties"]["Bucket"] == name_of(target)
+    ]
+    [needed] = [
+        resource["DependsOn"]
+        for resource in made.values()
+        if resource["Type"] == "AWS::S3::Bucket" and resource["Properties"]["BucketName"] == name_of(role)
+    ]
+    assert policy in needed
+
+
 @pytest.mark.parametrize("role", ["analytics", "logs"])
 def test_a_log_bucket_is_not_logged(templates: Templates, role: str) -> None:
     assert "LoggingConfiguration" not in bucket(templates, role)
