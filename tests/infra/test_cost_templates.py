@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from contentplatform.analytics.tables import COST_AND_USAGE
+from contentplatform.cost.estimate import idle_cost
 from contentplatform.errors import ConfigurationInvalid
 from contentplatform.storage.lifecycle import BUCKETS
 from infra.synthesis import ACCOUNT_ID, SUFFIX, Templates, named, resources
@@ -179,6 +180,22 @@ def test_a_firewall_in_a_region_that_has_none_is_refused_in_words(templates_for:
     with pytest.raises(ConfigurationInvalid, match="eu-central-1") as refused:
         templates_for(aws={"region": "eu-central-1", "web_application_firewall": True})
     assert "turn aws.web_application_firewall off" in refused.value.hint
+
+
+def test_all_stacks_together_cost_at_most_three_dollars_while_nothing_happens(templates: Templates) -> None:
+    found = idle_cost(resource for template in templates.values() for resource in template["Resources"].values())
+    assert found.unknown == ()
+    assert found.total_usd <= 3
+
+
+def test_the_firewall_costs_what_its_setting_says(templates_for: Callable[..., Templates]) -> None:
+    templates = templates_for(aws={"web_application_firewall": True})
+    firewall = [
+        resource
+        for resource in templates["ContentPlatform"]["Resources"].values()
+        if resource["Type"] == "AWS::WAFv2::WebACL"
+    ]
+    assert idle_cost(firewall).total_usd == 8
 
 
 def test_what_costs_while_idle_is_named_and_tagged(templates: Templates) -> None:

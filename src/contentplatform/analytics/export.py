@@ -46,7 +46,7 @@ class MetadataExport:
         store: where to.
         clock: tells which day it is.
         tiering: by which rules originals age, from which their class is told.
-        scratch_folder: on a disk with room for the export, about 150 bytes a file.
+        scratch_folder: on a disk with room for the export, about 60 bytes a file.
     """
 
     def __init__(
