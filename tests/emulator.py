@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -31,15 +32,20 @@ _numbers = itertools.count(1)
 
 
 class Emulator:
-    """One running server. ``stop`` ends it by its own process id."""
+    """One running server. ``stop`` ends it by its own process id.
 
-    def __init__(self, *, authorise: bool = False, environment: Mapping[str, str] | None = None) -> None:
+    A ``guarded`` one speaks TLS only and enforces policies: functions may do what their roles allow, buckets what their
+    policies allow. Only the account's own key may do everything, as always there.
+    """
+
+    def __init__(self, *, guarded: bool = False) -> None:
         program = HOME / "bin" / "ministack"
         if not program.exists():
             raise FileNotFoundError(f"there is no emulator at {HOME}: run `make emulator`")
         self._folder = Path(tempfile.mkdtemp(prefix="contentplatform-emulator-"))
         self.port = _free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if guarded else 'http'}://127.0.0.1:{self.port}"
+        self.certificate = _certificate(self._folder) if guarded else None
         self.log = self._folder / "log.txt"
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON", "VIRTUAL"))},
@@ -49,8 +55,7 @@ class Emulator:
             "SFTP_ENABLED": "0",
             "TMPDIR": str(self._folder),
             "S3_DATA_DIR": str(self._folder / "s3"),
-            **({"AUTH": "true"} if authorise else {}),
-            **(environment or {}),
+            **self._guards(),
         }
         with self.log.open("wb") as log:
             self._process = subprocess.Popen([program], env=variables, stdout=log, stderr=log, cwd=self._folder)
@@ -68,7 +73,31 @@ class Emulator:
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
+            **self._trust(),
         }
+
+    def _trust(self) -> dict[str, str]:
+        """The variables by which programs trust the server's certificate."""
+        if self.certificate is None:
+            return {}
+        return {"AWS_CA_BUNDLE": str(self.certificate), "SSL_CERT_FILE": str(self.certificate)}
+
+    def _guards(self) -> dict[str, str]:
+        """The variables of a guarded server; its functions inherit the address and the certificate."""
+        if self.certificate is None:
+            return {}
+        return {
+            "AUTH": "true",
+            "USE_SSL": "1",
+            "MINISTACK_SSL_CERT": str(self.certificate),
+            "MINISTACK_SSL_KEY": str(self.certificate.with_name("key.pem")),
+            "AWS_ENDPOINT_URL": self.url,
+            **self._trust(),
+        }
+
+    def _open(self, request: str | urllib.request.Request, timeout_seconds: float) -> None:
+        context = None if self.certificate is None else ssl.create_default_context(cafile=str(self.certificate))
+        urllib.request.urlopen(request, timeout=timeout_seconds, context=context).close()
 
     def configure(self, **values: Any) -> None:
         """Set the emulator's own knobs, as ``{"stepfunctions._SFN_WAIT_SCALE": 0}``."""
@@ -92,7 +121,7 @@ class Emulator:
         request = urllib.request.Request(
             self.url + path, json.dumps(document).encode(), {"Content-Type": "application/json"}
         )
-        urllib.request.urlopen(request, timeout=30).close()
+        self._open(request, 30)
 
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
@@ -101,7 +130,7 @@ class Emulator:
             if self._process.poll() is not None:
                 break
             try:
-                urllib.request.urlopen(f"{self.url}/_ministack/health", timeout=1).close()
+                self._open(f"{self.url}/_ministack/health", 1)
             except (urllib.error.URLError, OSError):
                 select_pause(pause)
             else:
@@ -120,6 +149,21 @@ def select_pause(seconds: float) -> None:
             ours.recv(1)
         except TimeoutError:
             return
+
+
+def _certificate(folder: Path) -> Path:
+    """A certificate of its own for this machine's loopback, beside its key."""
+    path = folder / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *("-keyout", folder / "key.pem", "-out", path),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return path
 
 
 def _free_port() -> int:

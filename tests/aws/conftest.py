@@ -76,13 +76,21 @@ def assembly_for_emulator(tmp_path_factory: TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def deployed(emulator: Emulator, assembly_for_emulator: Path, tmp_path_factory: TempPathFactory) -> Deployed:
+def guarded_emulator() -> Iterator[Emulator]:
+    """An emulator that speaks TLS only and enforces roles and policies."""
+    server = Emulator(guarded=True)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def deployed(guarded_emulator: Emulator, assembly_for_emulator: Path, tmp_path_factory: TempPathFactory) -> Deployed:
     """The platform on the emulator of this test process. Tests share it, each below a folder of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in emulator.environment(ACCOUNT).items():
+        for name, value in guarded_emulator.environment(ACCOUNT).items():
             patch.setenv(name, value)
         stacks = deploy(Aws(region=REGION, account_id=ACCOUNT), assembly_for_emulator, STACKS, {"SignedUrls": "no"})
-    return Deployed(emulator, settings_for(emulator, tmp_path_factory.mktemp("data")), stacks)
+    return Deployed(guarded_emulator, settings_for(guarded_emulator, tmp_path_factory.mktemp("data")), stacks)
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ def test_a_photo_uploaded_by_aws_s3_cp_replicated_replaced_removed_and_brought_b
     answer = platform("undelete", key, data=tmp_path / "data")
     assert answer["processing_status"] == "completed"
     check_photo(home, deployed, record_of(home, key), jpeg(2))
-    platform("remove", key, "--version", second.version_id, data=tmp_path / "data")
+    platform("remove", key, "--version", second.version_id, "--yes", data=tmp_path / "data")
     check_photo(home, deployed, record_of(home, key, first.version_id), jpeg())
 
 
