@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,3 +137,20 @@ def test_a_type_that_nobody_priced_is_told_not_taken_for_free() -> None:
 
 def test_a_resource_without_properties_is_counted() -> None:
     assert idle_cost([{"Type": "AWS::KMS::Key"}]).total_usd == Decimal("1.00")
+
+
+def test_the_small_site_s_month_stands_in_the_documents_as_it_comes_out() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "aws.md").read_text("utf-8")
+    table = text.partition("| service | usage | USD |")[2].partition("\n\n")[0]
+    told = {
+        cells[1]: cells[2:4] for line in table.splitlines() if len(cells := [c.strip() for c in line.split("|")]) > 3
+    }
+    found = estimate(EXAMPLE_PROFILE)
+    assert [name for name in told if not name.startswith("-")] == [*(row.service for row in found.lines), "together"]
+    assert told["together"][1] == str(found.total_usd)
+    for row in found.lines:
+        usage, cost = told[row.service]
+        assert cost == str(row.cost_usd)
+        assert [int(n.replace(" ", "")) for n in re.findall(r"\d[\d ]*\d|\d", usage)] == [
+            int(part.amount) for part in row.parts
+        ]
