@@ -17,6 +17,7 @@ from contentplatform.analytics.tables import CONTENT_METADATA
 from contentplatform.backup.port import REPORTS_PREFIX
 from contentplatform.catalog.tables import LEDGER, METADATA, SEARCH, Table
 from contentplatform.delivery.rules import SERVED_PREFIXES
+from contentplatform.ingest.hashing import STATE_FOLDER
 from contentplatform.ingest.queue import UPLOADS
 from contentplatform.ingest.reconciliation import POSITION_KEY
 from contentplatform.storage.port import BucketRole
@@ -167,6 +168,11 @@ _MANIFESTS: Final = (
     OnObjects(BucketRole.ANALYTICS, (f"{MANIFEST_FOLDER}/",), (*_READ, *_WRITE, *_ERASE)),
 )
 """A file's sidecar: written anew, and only its newest version kept."""
+_HASHING: Final = (
+    OnBucket(BucketRole.ANALYTICS, _LIST_VERSIONS),
+    OnObjects(BucketRole.ANALYTICS, (f"{STATE_FOLDER}/",), (*_READ, *_WRITE, *_ERASE)),
+)
+"""Where the hash of a large file stands: kept after each step, erased after the last."""
 _PURGE: Final = (OnParameter(DISTRIBUTION_PARAMETER), OnDistribution(("cloudfront:CreateInvalidation",)))
 _TAKE_OFF: Final = (
     *_PURGE,
@@ -196,6 +202,7 @@ _TAKE_IN: Final = (
     *_SHOW,
     *_FORGET,
     *_MANIFESTS,
+    *_HASHING,
     *_RECORDS,
     OnTable(
         METADATA, ("dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"), ("by-redirect-target",)
