@@ -5,7 +5,7 @@ from __future__ import annotations
 from aws_cdk import CfnTag, RemovalPolicy, aws_dynamodb
 from constructs import Construct
 
-from contentplatform.catalog.tables import POINT_IN_TIME_RECOVERY_DAYS, TABLES, Table
+from contentplatform.catalog.tables import POINT_IN_TIME_RECOVERY_DAYS, TABLES, Index, Table
 from contentplatform.config import Settings
 from contentplatform_infra.names import TAGS, Names
 
@@ -37,7 +37,7 @@ class Catalog(Construct):
                 aws_dynamodb.CfnGlobalTable.GlobalSecondaryIndexProperty(
                     index_name=index.name,
                     key_schema=_key(index.partition_key, index.sort_key),
-                    projection=aws_dynamodb.CfnGlobalTable.ProjectionProperty(projection_type="ALL"),
+                    projection=_projection(index),
                 )
                 for index in table.indexes
             ]
@@ -58,6 +58,19 @@ class Catalog(Construct):
 def _key(partition: str, sort: str | None) -> list[aws_dynamodb.CfnGlobalTable.KeySchemaProperty]:
     parts = [(partition, "HASH"), *([(sort, "RANGE")] if sort else [])]
     return [aws_dynamodb.CfnGlobalTable.KeySchemaProperty(attribute_name=name, key_type=kind) for name, kind in parts]
+
+
+def _projection(index: Index) -> aws_dynamodb.CfnGlobalTable.ProjectionProperty:
+    """What an index holds: each attribute more is a write more whenever it changes."""
+    match index.attributes:
+        case None:
+            return aws_dynamodb.CfnGlobalTable.ProjectionProperty(projection_type="ALL")
+        case ():
+            return aws_dynamodb.CfnGlobalTable.ProjectionProperty(projection_type="KEYS_ONLY")
+        case named:
+            return aws_dynamodb.CfnGlobalTable.ProjectionProperty(
+                projection_type="INCLUDE", non_key_attributes=list(named)
+            )
 
 
 def _replica(region: str) -> aws_dynamodb.CfnGlobalTable.ReplicaSpecificationProperty:

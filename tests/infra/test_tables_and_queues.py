@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from contentplatform.catalog.tables import TABLES as CATALOG_TABLES
 from infra.synthesis import ACCOUNT_ID, BACKUP_REGION, REGION, SUFFIX, Templates, named, resources
 
 TABLES: Final = {
@@ -73,7 +74,21 @@ def test_every_key_of_every_index_is_declared_as_text_and_nothing_else_is(templa
     assert {part["AttributeName"]: part["AttributeType"] for part in held["AttributeDefinitions"]} == dict.fromkeys(
         keys, "S"
     )
-    assert all(index["Projection"] == {"ProjectionType": "ALL"} for index in indexes)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_an_index_holds_what_the_catalog_says_and_no_more(templates: Templates, name: str) -> None:
+    [wanted] = [one for one in CATALOG_TABLES if one.name == name]
+    held = {
+        index["IndexName"]: index["Projection"] for index in table(templates, name).get("GlobalSecondaryIndexes", [])
+    }
+    assert set(held) == {index.name for index in wanted.indexes}
+    for index in wanted.indexes:
+        projection = held[index.name]
+        if index.attributes:
+            assert (projection["ProjectionType"], projection["NonKeyAttributes"]) == ("INCLUDE", list(index.attributes))
+        else:
+            assert projection == {"ProjectionType": "ALL" if index.attributes is None else "KEYS_ONLY"}
 
 
 def test_what_is_listed_has_an_index(templates: Templates) -> None:
