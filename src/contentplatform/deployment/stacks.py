@@ -205,16 +205,27 @@ class Stacks:
             for logical, resource in template.items()
             if resource.get("DeletionPolicy") in RETAINED and resource.get("Type") not in _GO_WITH_THEIR_OWNER
         }
-        if not staying:
-            return ()
+        return tuple(
+            Kept(name, region, kind, own_name)
+            for logical, kind, own_name in self._held(name, region)
+            if logical in staying
+        )
+
+    def goes_with(self, name: str, region: str) -> frozenset[str]:
+        """The names of the resources that are deleted with a stack."""
+        staying = {kept.name for kept in self.kept_after_deletion(name, region)}
+        return frozenset(own_name for _, _, own_name in self._held(name, region)) - staying
+
+    def _held(self, name: str, region: str) -> Iterator[tuple[str, str, str]]:
+        """Logical id, type and own name of everything that a stack holds; nothing if there is no such stack."""
+        if self.describe(name, region) is None:
+            return
         with translated(f"listing what the stack {name} holds"):
             pages = self._aws.client("cloudformation", region).get_paginator("list_stack_resources")
-            return tuple(
-                Kept(name, region, str(resource["ResourceType"]), str(resource["PhysicalResourceId"]))
-                for page in pages.paginate(StackName=name)
-                for resource in page["StackResourceSummaries"]
-                if resource["LogicalResourceId"] in staying and resource.get("PhysicalResourceId")
-            )
+            for page in pages.paginate(StackName=name):
+                for resource in page["StackResourceSummaries"]:
+                    if own_name := resource.get("PhysicalResourceId"):
+                        yield str(resource["LogicalResourceId"]), str(resource["ResourceType"]), str(own_name)
 
     def never_came_about(self, name: str, region: str) -> bool:
         """Whether a stack only stands there as the trace of a failed creation: it can't be changed, only deleted."""

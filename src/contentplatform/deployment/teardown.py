@@ -97,7 +97,9 @@ class Teardown:
         there = tuple((name, region) for name, region in places if self._stacks.status(name, region))
         kept = {found: None for name, region in there for found in self._stacks.kept_after_deletion(name, region)}
         if not only:
-            kept.update({found: None for found in self._known_by_name() if not _named(found, kept)})
+            going = {one for name, region in there for one in self._stacks.goes_with(name, region)}
+            known = (found for found in self._known_by_name() if found.name not in going)
+            kept.update({found: None for found in known if not _named(found, kept)})
         queues = tuple(one for one in kept if one.kind == QUEUE)
         return Inventory(there, tuple(one for one in kept if one.kind != QUEUE), queues)
 
