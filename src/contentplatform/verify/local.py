@@ -36,7 +36,7 @@ class LocalChecks(HomeChecks):
     def settle(self) -> None:
         self._home.take_in_all()
 
-    def may_stay(self, role: BucketRole) -> bool:
+    def guarded(self, role: BucketRole) -> bool:
         del role
         return False
 
