@@ -10,8 +10,9 @@ from pathlib import Path
 from contentplatform.config import load
 from contentplatform.errors import PlatformError
 from contentplatform_infra.app import build
+from contentplatform_infra.layers import unbuilt
 from contentplatform_infra.names import DRY_RUN_ACCOUNT_ID
-from contentplatform_infra.stacks import OPTION_OF
+from contentplatform_infra.stacks import OPTION_OF, StackName
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         account_id = options.account or settings.aws.account_id or DRY_RUN_ACCOUNT_ID
         if account_id == DRY_RUN_ACCOUNT_ID:
             sys.stderr.write("no account is set: these templates can be read, not deployed\n")
+        if StackName.MAIN in options.only and (missing := unbuilt()):
+            sys.stderr.write(f"not built yet, placeholders stand for them: the layers {', '.join(missing)}\n")
         build(settings, options.out, account_id=account_id, only=options.only).synth()
     except PlatformError as error:
         sys.stderr.write(f"{error}\n")

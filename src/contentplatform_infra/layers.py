@@ -68,6 +68,11 @@ def built_folder(layer: Layer, cache: Path | None = None) -> Path:
     return (cache or cache_folder()) / hash_of(layer)
 
 
+def unbuilt(cache: Path | None = None) -> list[str]:
+    """The layers for which a placeholder would stand in the templates."""
+    return [layer.value for layer in Layer if not built_folder(layer, cache).is_dir()]
+
+
 def ensure_built(layers: Iterable[Layer] = tuple(Layer), cache: Path | None = None) -> dict[Layer, Path]:
     """Build the layers that are not built yet; where each is. Needs a network only for those.
 

@@ -6,9 +6,11 @@ The layers are built once a machine (the cache folder), by pip, as a deployment 
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
@@ -128,6 +130,26 @@ def test_a_planted_library_that_lambda_can_load_is_not(tmp_path: Path) -> None:
 def test_the_same_lock_is_built_once(built: dict[Layer, Path], tmp_path: Path) -> None:
     (tmp_path / layers.hash_of(Layer.RUNTIME)).mkdir()
     assert layers.ensure_built([Layer.RUNTIME], tmp_path) == {Layer.RUNTIME: tmp_path / built[Layer.RUNTIME].name}
+
+
+def test_templates_are_made_without_built_layers_and_say_so(tmp_path: Path) -> None:
+    """With no network either: nothing is fetched for a dry run."""
+    done = subprocess.run(  # noqa: PLW1510 - the caller looks at the exit status
+        [sys.executable, "-m", "contentplatform_infra", "--only", "main", "--out", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PIP_INDEX_URL": "http://127.0.0.1:9/"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "not built yet, placeholders stand for them: the layers runtime, images" in done.stderr
+    template = json.loads((tmp_path / "out" / "ContentPlatform.template.json").read_text("utf-8"))
+    keys = {
+        held["Properties"]["Content"]["S3Key"]
+        for held in template["Resources"].values()
+        if held["Type"] == "AWS::Lambda::LayerVersion"
+    }
+    assert len(keys) == len(Layer)
+    assert layers.unbuilt(tmp_path / "contentplatform" / "layers") == ["runtime", "images"]
 
 
 def test_a_library_whose_hash_differs_is_refused(tmp_path: Path) -> None:
