@@ -19,11 +19,12 @@ from click.termui import progressbar
 
 from contentplatform.catalog.port import Record
 from contentplatform.cli.output import Output, shown, size
-from contentplatform.cli.session import Hands, Session, hands
+from contentplatform.cli.session import Hands, HomeName, Session, hands
 from contentplatform.errors import NotFound, PlatformError
 from contentplatform.media import ProcessingStatus
 
-_PARALLEL_UPLOADS: Final = 4
+_UPLOADS_AT_ONCE: Final = {HomeName.LOCAL: 4, HomeName.AWS: 10}
+"""At home the disk is the limit; over a network most of the time is waiting."""
 _LOOKED_AT_ONCE: Final = 64
 """Of the files that wait: looking at thousands many times a second would take the processor from the work itself."""
 _SILENCE_SECONDS: Final = 10.0
@@ -106,7 +107,7 @@ def _store(session: Session, request: AddRequest, outcome: AddOutcome) -> dict[s
     """Stream every file in; returns keys and the versions they now have."""
     stored: dict[str, str] = {}
     progress = _bar(session.output, "Storing", sum(file.size_bytes for file in request.files))
-    with progress, ThreadPoolExecutor(_PARALLEL_UPLOADS, thread_name_prefix="add") as pool:
+    with progress, _pool(session) as pool:
         for file in request.files:
             if file.trouble:
                 _note_trouble(session.output, outcome, file, file.trouble)
@@ -230,14 +231,11 @@ def _what_it_is(record: Record) -> str:
 
 def _tell_what_waits(session: Session, stored: dict[str, str], outcome: AddOutcome) -> None:
     waiting = 0
-    for key in stored:
-        status = "pending"
-        try:
-            record = session.platform.library.record(key)
-            outcome.items.append(session.platform.describe(record))
-            status = record.status.value
-        except NotFound:
-            outcome.items.append(_without_record(key, status, "it is stored, and waits to be taken in"))
+    with _pool(session) as pool:
+        items = list(pool.map(lambda key: _as_it_stands(session, key), stored))
+    for key, item in zip(stored, items, strict=True):
+        outcome.items.append(item)
+        status = item["processing_status"]
         waiting += status not in _ENDED
         session.output.line(f"{shown(key)}  stored  {status}")
     if waiting:
@@ -245,6 +243,17 @@ def _tell_what_waits(session: Session, stored: dict[str, str], outcome: AddOutco
         who = f"{workers} running worker(s)" if workers else "a worker; none runs: start `contentplatform worker`"
         who = "the functions on AWS" if session.aws is not None else who
         session.output.talk(f"{waiting} wait to be processed by {who}.")
+
+
+def _pool(session: Session) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_UPLOADS_AT_ONCE[session.home_name], thread_name_prefix="add")
+
+
+def _as_it_stands(session: Session, key: str) -> dict[str, Any]:
+    try:
+        return session.platform.describe(session.platform.library.record(key))
+    except NotFound:
+        return _without_record(key, "pending", "it is stored, and waits to be taken in")
 
 
 def _note_trouble(output: Output, outcome: AddOutcome, file: PlannedFile, reason: str) -> None:
