@@ -12,7 +12,7 @@ import pytest
 
 from contentplatform.cli.adding import AddRequest, add_files, plan
 from contentplatform.cli.output import Output
-from contentplatform.cli.session import Session
+from contentplatform.cli.session import HomeName, Session
 from contentplatform.config import load
 from contentplatform.media import KEY_LIMIT_BYTES
 from e2e.commands import Commands
@@ -192,7 +192,7 @@ def test_the_data_folder_is_never_added_to_itself(tmp_path: Path) -> None:
 def test_a_file_that_vanishes_or_grows_between_planning_and_storing_hurts_no_other(tmp_path: Path) -> None:
     for name in ("vanishes.txt", "grows.txt", "stays.txt"):
         write(tmp_path / "in", name, b"words")
-    session = Session(Output(as_json=True), lambda: load(data_folder=tmp_path / "data"))
+    session = Session(Output(as_json=True), HomeName.LOCAL, lambda: load(data_folder=tmp_path / "data"))
     with closing(session):
         files = plan([tmp_path / "in"], "", tmp_path / "data")
         (tmp_path / "in" / "vanishes.txt").unlink()
