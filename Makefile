@@ -14,9 +14,14 @@ help:  ## Show what there is
 
 install: $(VENV)/installed  ## Make the virtual environment, from the lock file, hashes checked
 
-$(VENV)/installed: pyproject.toml requirements.lock
-	$(PYTHON) -m venv $(VENV)
+$(VENV)/installed: $(VENV)/product requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# The local home alone: what `make demo` needs, without the libraries of tests and of the home on AWS.
+$(VENV)/product: pyproject.toml product.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r product.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -28,7 +33,7 @@ $(EMULATOR)/installed: tests/emulator.lock
 	$(EMULATOR)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/emulator.lock
 	@touch $@
 
-demo: install  ## Put sample media through and show what came out
+demo: $(VENV)/product  ## Put sample media through and show what came out
 	$(BIN)/contentplatform --data $(DEMO_DATA) demo
 
 test: install emulator lint types imports unit  ## Everything that CI runs
@@ -59,6 +64,8 @@ soak: install  ## The long random runs
 lock:  ## Resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--universal --python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock
+	uv pip compile pyproject.toml --extra editable --constraints requirements.lock --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --universal --python-version 3.11 --custom-compile-command "make lock" --output-file product.lock
 	uv pip compile tests/emulator.txt --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--universal --python-version 3.11 --custom-compile-command "make lock" --output-file tests/emulator.lock
 	for layer in runtime images; do uv pip compile src/contentplatform_infra/layers/$$layer.txt --generate-hashes \

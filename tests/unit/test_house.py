@@ -328,6 +328,15 @@ def test_every_package_is_locked_to_a_version_and_by_hash() -> None:
     assert names <= set(locked)
 
 
+def test_the_demo_installs_what_the_tests_install_and_less_of_it() -> None:
+    def locked(name: str) -> set[str]:
+        return set(re.findall(r"^[\w.-]+==\S+", (ROOT / name).read_text("utf-8"), re.MULTILINE))
+
+    assert locked("product.lock") < locked("requirements.lock")
+    named = {line.split("==")[0] for line in locked("product.lock")}
+    assert named.isdisjoint({"boto3", "aws-cdk-lib", "pytest"})
+
+
 def test_ci_runs_what_the_readme_says() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
