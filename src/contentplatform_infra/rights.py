@@ -220,7 +220,13 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
         *_TAKE_IN,
         OnQueue(
             UPLOADS.name,
-            ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"),
+            (
+                "sqs:ReceiveMessage",
+                "sqs:DeleteMessage",
+                "sqs:GetQueueAttributes",
+                "sqs:GetQueueUrl",  # looked up to put a failed message off
+                "sqs:ChangeMessageVisibility",
+            ),
         ),
     ),
     "content-image-processor": (
