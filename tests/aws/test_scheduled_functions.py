@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
-from aws.conftest import Deployed
+from aws.conftest import Deployed, until
 from billing import Billing
 from contentplatform.app import AwsHome
 from contentplatform.backup.port import REPORTS_PREFIX
@@ -34,14 +34,26 @@ def listening(home: AwsHome, name: str) -> str:
     queue = str(home.aws.client("sqs").create_queue(QueueName=name)["QueueUrl"])
     topic = f"arn:aws:sns:{home.aws.region}:{home.aws.account_id}:backup-alerts"
     arn = f"arn:aws:sqs:{home.aws.region}:{home.aws.account_id}:{name}"
+    lets_in = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [lets_in]})
+    home.aws.client("sqs").set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
     home.aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
     return queue
 
 
 def heard(home: AwsHome, queue: str) -> dict[str, Any]:
     """The alert that arrived."""
-    answer = home.aws.client("sqs").receive_message(QueueUrl=queue, WaitTimeSeconds=1)
-    return dict(json.loads(answer["Messages"][0]["Body"]))
+    sqs = home.aws.client("sqs")
+    messages = until(
+        lambda: sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=1).get("Messages"), "an alert arrived", seconds=3
+    )
+    return dict(json.loads(messages[0]["Body"]))
 
 
 def test_the_backup_validator_reports(home: AwsHome, deployed: Deployed, folder: str) -> None:
