@@ -7,7 +7,7 @@ SOURCES := src tests benchmarks
 EMULATOR ?= .emulator
 IN_LAMBDA := boto3 botocore python-dateutil s3transfer six urllib3  # what Lambda's own Python brings
 
-.PHONY: help install emulator demo test format lint types imports unit bench soak lock clean
+.PHONY: help install emulator layers demo test format lint types imports unit bench soak lock clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ $(EMULATOR)/installed: tests/emulator.lock
 	$(EMULATOR)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/emulator.lock
 	@touch $@
 
+layers: install  ## Build the functions' libraries, once a machine; the tests then need no network
+	$(BIN)/python -c "from contentplatform_infra.layers import ensure_built; ensure_built()"
+
 demo: $(VENV)/product  ## Put sample media through and show what came out
 	$(BIN)/contentplatform --data $(DEMO_DATA) demo
 
@@ -48,7 +51,7 @@ types: install
 imports: install
 	$(BIN)/lint-imports
 
-unit: install emulator
+unit: install emulator layers
 	$(BIN)/pytest -n 2 --dist worksteal -m "not soak"
 
 format: install  ## Bring the code into the one format
