@@ -176,13 +176,14 @@ _HASHING: Final = (
 _PURGE: Final = (OnParameter(DISTRIBUTION_PARAMETER), OnDistribution(("cloudfront:CreateInvalidation",)))
 _TAKE_OFF: Final = (
     *_PURGE,
-    OnBucket(BucketRole.PROCESSED, _LIST_VERSIONS),
-    OnObjects(BucketRole.PROCESSED, PUBLIC_PREFIXES, (*_READ, *_ERASE)),
+    OnBucket(BucketRole.PROCESSED, ("s3:ListBucketVersions",)),
+    OnObjects(BucketRole.PROCESSED, PUBLIC_PREFIXES, _ERASE),
 )
-"""Public keys that no record shows any more are erased with their past, and taken off the edge."""
+"""Public keys that no record shows any more are erased with their past, unread, and taken off the edge."""
 _SHOW: Final = (
     *_TAKE_OFF,
-    OnObjects(BucketRole.PROCESSED, PUBLIC_PREFIXES, (*_WRITE, *_WRITE_TAGS)),
+    OnBucket(BucketRole.PROCESSED, _LIST),
+    OnObjects(BucketRole.PROCESSED, PUBLIC_PREFIXES, (*_READ, *_WRITE, *_WRITE_TAGS)),
     OnObjects(BucketRole.PROCESSED, (VERSIONS_PREFIX,), (*_READ, *_READ_TAGS)),
 )
 """Public keys are copies of a version's own renditions."""
@@ -234,14 +235,14 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
         OnBucket(BucketRole.PROCESSED, _LIST_VERSIONS),
         OnObjects(BucketRole.PROCESSED, (VERSIONS_PREFIX,), (*_READ, *_READ_TAGS, *_WRITE, *_WRITE_TAGS, *_ERASE)),
         OnTable(METADATA, _GET_AND_PUT),
-        OnTable(LEDGER, (*_ENTRIES, "dynamodb:BatchGetItem"), ("by-content",)),
+        OnTable(LEDGER, _ENTRIES, ("by-content",)),
     ),
     "content-video-processor": _REFUSES,
     "check-mediaconvert-status": _REFUSES,
     "content-video-finisher": _REFUSES,
     "content-audio-processor": _REFUSES,
     "content-document-processor": _REFUSES,
-    "content-generic-processor": (*_ORIGINALS, *_RECORDS),
+    "content-generic-processor": (*_ORIGINALS, OnTable(METADATA, _GET_AND_PUT), OnTable(LEDGER, _GET_AND_PUT)),
     "update-metadata": (*_SHOW, *_MANIFESTS, *_RECORDS),
     "record-failure": _RECORD_A_FAILURE,
     "cloudfront-invalidation": _PURGE,
