@@ -7,11 +7,12 @@ from typing import Final
 from aws_cdk import aws_cloudtrail
 from constructs import Construct
 
+from contentplatform.storage.lifecycle import TRAIL_FOLDER
 from contentplatform.storage.port import BucketRole
 from contentplatform_infra.names import Names
 
 TRAIL_NAME: Final = "content-platform-audit"
-TRAIL_PREFIX: Final = "cloudtrail"
+TRAIL_PREFIX: Final = TRAIL_FOLDER.rstrip("/")
 """Folder of the trail's files in the logs bucket."""
 
 

@@ -172,7 +172,8 @@ def _lifecycle(role: BucketRole, tiering: Tiering) -> aws_s3.CfnBucket.Lifecycle
 
 def _rule(rule: LifecycleRule) -> aws_s3.CfnBucket.RuleProperty:
     only_moves = not (
-        rule.noncurrent_deleted_after_days
+        rule.current_deleted_after_days
+        or rule.noncurrent_deleted_after_days
         or rule.expired_delete_markers_deleted
         or rule.incomplete_uploads_aborted_after_days
     )
@@ -181,6 +182,8 @@ def _rule(rule: LifecycleRule) -> aws_s3.CfnBucket.RuleProperty:
     return aws_s3.CfnBucket.RuleProperty(
         id=rule.name,
         status="Enabled",
+        prefix=rule.prefix or None,
+        expiration_in_days=rule.current_deleted_after_days,
         object_size_greater_than=rule.smallest_moved_bytes - 1 if only_moves else None,
         transitions=[
             aws_s3.CfnBucket.TransitionProperty(

@@ -13,10 +13,11 @@ from constructs import Construct
 
 from contentplatform.compliance.rules import RULES, Rule, Scope
 from contentplatform.config import Settings
+from contentplatform.storage.lifecycle import CONFIGURATION_FOLDER
 from contentplatform.storage.port import BucketRole
 from contentplatform_infra.names import Names
 
-FOLDER: Final = "config"
+FOLDER: Final = CONFIGURATION_FOLDER.rstrip("/")
 """Of the analytics bucket: where Config writes what it recorded."""
 GLOBAL_REGION: Final = "us-east-1"
 _RECORDED: Final = (

@@ -35,6 +35,15 @@ ABORTED_ONLY: Final = {
 }
 
 
+def ended(name: str, prefix: str, days: int) -> dict[str, dict[str, Any]]:
+    return {name: {"Status": "Enabled", "Prefix": prefix, "ExpirationInDays": days}}
+
+
+def replaced(role: str, days: int) -> dict[str, dict[str, Any]]:
+    kept = {"NoncurrentVersionExpiration": {"NoncurrentDays": days}, "ExpiredObjectDeleteMarker": True}
+    return {f"{role}-replaced": {"Status": "Enabled", **kept}}
+
+
 def moves(*steps: tuple[int, str]) -> list[dict[str, Any]]:
     return [{"TransitionInDays": days, "StorageClass": storage_class} for days, storage_class in steps]
 
@@ -109,13 +118,41 @@ def test_logs_and_exports_are_archived(templates: Templates) -> None:
             "ObjectSizeGreaterThan": 131071,
             "Transitions": moves((90, "GLACIER_IR"), (365, "DEEP_ARCHIVE")),
         },
+        **ended("edge-logs-end", "cloudfront-logs/", 545),
+        **ended("bucket-logs-end", "s3-access-logs/", 545),
+        **ended("query-results-end", "athena-results/", 30),
+        **ended("configuration-history-ends", "config/", 2555),
+        **replaced("analytics", 30),
         **ABORTED_ONLY,
     }
 
 
 @pytest.mark.parametrize("role", ["processed", "backup", "logs"])
 def test_nothing_ages_elsewhere_but_unfinished_uploads_end(templates: Templates, role: str) -> None:
-    assert rules(templates, role) == ABORTED_ONLY
+    there = rules(templates, role)
+    assert not [name for name, rule in there.items() if "Transitions" in rule]
+    assert there["abort-incomplete-uploads"] == ABORTED_ONLY["abort-incomplete-uploads"]
+
+
+@pytest.mark.parametrize(("role", "days"), [("processed", 30), ("analytics", 30), ("backup", 2555), ("logs", 30)])
+def test_what_was_replaced_does_not_stay_for_ever(templates: Templates, role: str, days: int) -> None:
+    """Every bucket keeps old versions, also where nobody wants them: without a rule they cost, and nobody sees it."""
+    [(name, rule)] = replaced(role, days).items()
+    assert rules(templates, role)[name] == rule
+
+
+def test_logs_of_the_second_copy_end_and_who_touched_it_is_known_for_seven_years(templates: Templates) -> None:
+    assert rules(templates, "logs") == {
+        **ended("backup-logs-end", "s3-access-logs/", 545),
+        **ended("trail-ends", "cloudtrail/", 2555),
+        **replaced("logs", 30),
+        **ABORTED_ONLY,
+    }
+
+
+@pytest.mark.parametrize("role", ["primary", "raw", "processed", "backup"])
+def test_no_rule_deletes_what_is_current(templates: Templates, role: str) -> None:
+    assert not [name for name, rule in rules(templates, role).items() if "ExpirationInDays" in rule]
 
 
 def test_intelligent_tiering_replaces_the_warm_steps(templates_for: Callable[..., Templates]) -> None:

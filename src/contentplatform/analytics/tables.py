@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from contentplatform.storage.lifecycle import BUCKET_LOGS_FOLDER, EDGE_LOGS_FOLDER, QUERY_RESULTS_FOLDER
 from contentplatform.storage.port import BucketRole
 from contentplatform.storage.safeguards import ACCESS_LOGS_GO_TO
 
 DATABASE: Final = "content_analytics"
 WORKGROUP: Final = "content-platform"
-RESULTS_FOLDER: Final = "athena-results/"
+RESULTS_FOLDER: Final = QUERY_RESULTS_FOLDER
 SCAN_LIMIT_BYTES: Final = 10 * 1024**3
 """What one query may read: 10 GiB are 0.05 USD."""
 
@@ -91,7 +92,7 @@ _DAY: Final = Partition("day", "string", PartitionKind.DATE, format="yyyy/MM/dd"
 CLOUDFRONT_LOGS: Final = Table(
     name="cloudfront_logs",
     holds="every request to the edge",
-    folder="cloudfront-logs/",
+    folder=EDGE_LOGS_FOLDER,
     path="${day}/",
     format=FileFormat.TAB_SEPARATED,
     columns=(
@@ -143,7 +144,7 @@ _QUOTED: Final = r'(?:"([^"]*)"|-)'
 S3_ACCESS_LOGS: Final = Table(
     name="s3_access_logs",
     holds="every request to the primary, raw and processed buckets",
-    folder="s3-access-logs/",
+    folder=BUCKET_LOGS_FOLDER,
     path="${role}/{account_id}/{region}/{bucket}/${day}/",
     format=FileFormat.PATTERN,
     columns=(

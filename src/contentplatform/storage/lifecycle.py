@@ -52,12 +52,16 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class LifecycleRule:
-    """How all objects of one bucket age. Days count from creation; for noncurrent ones, from being replaced."""
+    """How objects of one bucket age. Days count from creation; for noncurrent ones, from being replaced."""
 
     name: str
     bucket: BucketRole
-    current: tuple[Transition, ...]
+    current: tuple[Transition, ...] = ()
     noncurrent: tuple[Transition, ...] = ()
+    prefix: str = ""
+    """How the keys begin that it is about; empty: all."""
+    current_deleted_after_days: int | None = None
+    """On a versioned bucket, what is deleted so becomes noncurrent, and goes when such ones do."""
     noncurrent_deleted_after_days: int | None = None
     expired_delete_markers_deleted: bool = False
     incomplete_uploads_aborted_after_days: int | None = None
@@ -88,6 +92,49 @@ ANALYTICS_TIERING: Final = LifecycleRule(
     current=(Transition(90, StorageClass.GLACIER_IR), Transition(365, StorageClass.DEEP_ARCHIVE)),
 )
 
+EDGE_LOGS_FOLDER: Final = "cloudfront-logs/"
+BUCKET_LOGS_FOLDER: Final = "s3-access-logs/"
+QUERY_RESULTS_FOLDER: Final = "athena-results/"
+CONFIGURATION_FOLDER: Final = "config/"
+TRAIL_FOLDER: Final = "cloudtrail/"
+"""Folders that fill by themselves, of the analytics bucket and of the logs bucket."""
+ACCESS_LOGS_KEPT_DAYS: Final = 545
+"""Access logs name people's addresses, so they are not kept for ever: 18 months, in DEEP_ARCHIVE its shortest stay."""
+AUDIT_KEPT_DAYS: Final = 2_555
+"""Who changed what: seven years, as long as an original that was replaced."""
+_REPLACED_KEPT_DAYS: Final = 30
+"""What the platform can make again, or has written anew, is kept so long after it was replaced."""
+
+
+def _replaced(bucket: BucketRole, kept_days: int) -> LifecycleRule:
+    """Old versions end: a bucket keeps all of them, and nobody would ever see what they cost."""
+    return LifecycleRule(
+        f"{bucket.value}-replaced",
+        bucket,
+        noncurrent_deleted_after_days=kept_days,
+        expired_delete_markers_deleted=True,
+    )
+
+
+def _ends(name: str, bucket: BucketRole, prefix: str, after_days: int) -> LifecycleRule:
+    return LifecycleRule(name, bucket, prefix=prefix, current_deleted_after_days=after_days)
+
+
+ENDINGS: Final = (
+    _replaced(BucketRole.PROCESSED, _REPLACED_KEPT_DAYS),
+    _replaced(BucketRole.ANALYTICS, _REPLACED_KEPT_DAYS),
+    _ends("edge-logs-end", BucketRole.ANALYTICS, EDGE_LOGS_FOLDER, ACCESS_LOGS_KEPT_DAYS),
+    _ends("bucket-logs-end", BucketRole.ANALYTICS, BUCKET_LOGS_FOLDER, ACCESS_LOGS_KEPT_DAYS),
+    _ends("query-results-end", BucketRole.ANALYTICS, QUERY_RESULTS_FOLDER, 30),
+    _ends("configuration-history-ends", BucketRole.ANALYTICS, CONFIGURATION_FOLDER, AUDIT_KEPT_DAYS),
+    # As in the primary bucket: S3 deletes nothing here because it did so there.
+    _replaced(BucketRole.BACKUP, AUDIT_KEPT_DAYS),
+    _replaced(BucketRole.LOGS, _REPLACED_KEPT_DAYS),
+    _ends("backup-logs-end", BucketRole.LOGS, BUCKET_LOGS_FOLDER, ACCESS_LOGS_KEPT_DAYS),
+    _ends("trail-ends", BucketRole.LOGS, TRAIL_FOLDER, AUDIT_KEPT_DAYS),
+)
+"""What would grow for ever in silence. Originals are not among it: current ones are never deleted by a rule."""
+
 INTELLIGENT_ARCHIVE_NAME: Final = "auto-optimization"
 INTELLIGENT_ARCHIVE: Final[tuple[Transition, ...]] = (
     Transition(90, StorageClass.GLACIER),
@@ -99,9 +146,8 @@ _LEFT_TO_INTELLIGENT_TIERING: Final = frozenset({StorageClass.STANDARD_IA, Stora
 
 def lifecycle_rules(tiering: Tiering) -> tuple[LifecycleRule, ...]:
     """The rules in force. Intelligent tiering does the warm steps of the primary bucket by itself."""
-    if tiering is Tiering.LIFECYCLE:
-        return CONTENT_TIERING, RAW_TIERING, ANALYTICS_TIERING
-    return _without_warm_steps(CONTENT_TIERING), RAW_TIERING, ANALYTICS_TIERING
+    originals = CONTENT_TIERING if tiering is Tiering.LIFECYCLE else _without_warm_steps(CONTENT_TIERING)
+    return originals, RAW_TIERING, ANALYTICS_TIERING, *ENDINGS
 
 
 def upload_class(tiering: Tiering) -> StorageClass:

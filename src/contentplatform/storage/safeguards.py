@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from contentplatform.storage.lifecycle import BUCKET_LOGS_FOLDER
 from contentplatform.storage.port import BucketRole, StorageClass
 
 
@@ -46,7 +47,7 @@ ACCESS_LOGS_GO_TO: Final[dict[BucketRole, BucketRole]] = {
 
 def access_log_prefix(role: BucketRole) -> str:
     """How the keys of a bucket's access log begin."""
-    return f"s3-access-logs/{role.value}/"
+    return f"{BUCKET_LOGS_FOLDER}{role.value}/"
 
 
 OBJECT_LOCK_DAYS: Final = 30

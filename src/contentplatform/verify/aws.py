@@ -329,6 +329,9 @@ def _difference(found: Iterable[dict[str, Any]], rule: LifecycleRule) -> str:
     wanted = [(step.after_days, step.storage_class.value) for step in rule.noncurrent]
     if sorted(older, key=str) != sorted(wanted, key=str):
         return f"moves older versions {older}, not {wanted}"
+    ended = there.get("Expiration", {}).get("Days")
+    if ended != rule.current_deleted_after_days:
+        return f"deletes current versions after {ended} days, not after {rule.current_deleted_after_days}"
     deleted = there.get("NoncurrentVersionExpiration", {}).get("NoncurrentDays")
     if deleted != rule.noncurrent_deleted_after_days:
         return f"deletes older versions after {deleted} days, not after {rule.noncurrent_deleted_after_days}"
