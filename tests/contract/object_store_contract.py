@@ -139,6 +139,20 @@ def put_then_read_gives_the_same_bytes(store: ObjectStore) -> None:
 
 
 @check
+def writing_stores_what_putting_does(store: ObjectStore) -> None:
+    options = PutOptions(content_type="text/plain", user_metadata={"a": "b"})
+    version_id = store.write(PRIMARY, "written", io.BytesIO(b"data"), options)
+    there = store.head(PRIMARY, "written")
+    assert (there.version_id, there.content_type, there.user_metadata) == (version_id, "text/plain", {"a": "b"})
+    assert read(store, "written") == b"data"
+    copy_id = store.write_copy(there, BucketRole.RAW, "copied")
+    copy = store.head(BucketRole.RAW, "copied")
+    assert (copy.version_id, copy.sha256, copy.user_metadata) == (copy_id, there.sha256, {"a": "b"})
+    with pytest.raises(Conflict):
+        store.write(PRIMARY, "written", io.BytesIO(b"other"), PutOptions(create_only=True))
+
+
+@check
 def empty_object(store: ObjectStore) -> None:
     version = put(store, "empty", b"")
     assert version.size_bytes == 0

@@ -111,6 +111,9 @@ class S3ObjectStore(ObjectStore):
     # -- writing ---------------------------------------------------------------------------------------------
 
     def put(self, bucket: BucketRole, key: str, body: BinaryIO, options: PutOptions) -> ObjectVersion:
+        return self._stored(bucket, key, self.write(bucket, key, body, options))
+
+    def write(self, bucket: BucketRole, key: str, body: BinaryIO, options: PutOptions) -> str:
         check_object_key(key)
         check_options(options)
         doing = f"storing {key}"
@@ -123,10 +126,8 @@ class S3ObjectStore(ObjectStore):
             if options.tags:
                 described["Tagging"] = urlencode(options.tags, quote_via=quote)
             if ready.size_bytes <= _PARTS_BEFORE_SPLITTING * self._part_size_bytes:
-                version_id = self._put_whole(bucket, key, ready, described, options)
-            else:
-                version_id = self._put_in_parts(bucket, key, ready, described, options)
-        return self._stored(bucket, key, version_id)
+                return self._put_whole(bucket, key, ready, described, options)
+            return self._put_in_parts(bucket, key, ready, described, options)
 
     def _put_whole(
         self, bucket: BucketRole, key: str, ready: Outgoing, described: Mapping[str, Any], options: PutOptions
@@ -338,6 +339,9 @@ class S3ObjectStore(ObjectStore):
     def copy(
         self, source: ObjectVersion, bucket: BucketRole, key: str, options: PutOptions | None = None
     ) -> ObjectVersion:
+        return self._stored(bucket, key, self.write_copy(source, bucket, key, options))
+
+    def write_copy(self, source: ObjectVersion, bucket: BucketRole, key: str, options: PutOptions | None = None) -> str:
         check_object_key(key)
         if options is not None:
             check_options(options)
@@ -350,10 +354,8 @@ class S3ObjectStore(ObjectStore):
         if wanted.create_only and self._is_there(bucket, key):
             raise Conflict(doing, f"{key} exists already")
         if source.size_bytes > self._copy_limit_bytes:
-            version_id = self._copy_in_parts(source, bucket, key, options)
-        else:
-            version_id = self._copy_whole(source, bucket, key, options)
-        return self._stored(bucket, key, version_id)
+            return self._copy_in_parts(source, bucket, key, options)
+        return self._copy_whole(source, bucket, key, options)
 
     def _copy_whole(self, source: ObjectVersion, bucket: BucketRole, key: str, options: PutOptions | None) -> str:
         """One call; S3 hashes the bytes while it copies them, so the copy's hash is proven."""

@@ -179,6 +179,10 @@ class ObjectStore(ABC):
             NoSpace: the disk is full.
         """
 
+    def write(self, bucket: BucketRole, key: str, body: BinaryIO, options: PutOptions) -> str:
+        """``put`` for those who need no more than the new version's id: a far store is not asked what it wrote."""
+        return self.put(bucket, key, body, options).version_id
+
     @abstractmethod
     def open(
         self, bucket: BucketRole, key: str, *, version_id: str | None = None, byte_range: ByteRange | None = None
@@ -257,6 +261,10 @@ class ObjectStore(ABC):
         Raises:
             NotFound: the source version is not readable. Archived: restore it first. Conflict: as ``put``.
         """
+
+    def write_copy(self, source: ObjectVersion, bucket: BucketRole, key: str, options: PutOptions | None = None) -> str:
+        """``copy`` for those who need no more than the new version's id."""
+        return self.copy(source, bucket, key, options).version_id
 
     @abstractmethod
     def tags(self, bucket: BucketRole, key: str, *, version_id: str | None = None) -> Mapping[str, str]:
