@@ -24,7 +24,7 @@ from contentplatform.media import MediaKind
 from contentplatform.processing.port import MediaProcessor
 from contentplatform.storage.lifecycle import BACKUP_REGION, BUCKETS, Tiering, bucket_name, upload_class
 from contentplatform.storage.port import BucketRole, ObjectStore, StorageClass
-from contentplatform.together import one_by_one
+from contentplatform.together import one_by_one, side_by_side
 from contentplatform.workflow.definition import STATE_MACHINE
 from contentplatform.workflow.port import STATE_MACHINE_NAME, TaskContext, TaskFunction, WorkflowEngine
 from contentplatform.workflow.publication import Publication
@@ -281,9 +281,10 @@ class AwsHome(Home):
     def options(self) -> str:
         return f"--home aws --data {self.platform.settings.data_folder}"
 
-    def take_in_batch(self, messages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-        """Take in what Lambda hands over of the upload queue; the answer names what has to come again."""
-        return dict(self._events.handle_batch(messages, lambda event: self.platform.ingest.handle(event.key)))
+    def take_in_batch(self, messages: Iterable[Mapping[str, Any]], is_over: Callable[[], bool]) -> dict[str, Any]:
+        """Take in what Lambda hands over of the upload queue until ``is_over``; the answer names what comes again."""
+        ingest = self.platform.ingest
+        return dict(self._events.handle_batch(messages, lambda event: ingest.handle(event.key), is_over=is_over))
 
     def search_feed(self) -> SearchFeed:
         """What brings changed records into the search table."""
@@ -444,9 +445,17 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
     events = SqsEventSource(aws, bucket_name=names[BucketRole.PRIMARY])
     processor = _processor(settings)
     edge = CloudFrontEdge(aws, clock=clock, private_prefix=settings.ingest.private_prefix)
-    publication = Publication(store, catalog, edge)
+    publication = Publication(store, catalog, edge, beside=side_by_side)
     ingest = IngestService(
-        store, catalog, engine, publication, clock, one_by_one, PROCESSED_KINDS, settings.aws.hash_limit_bytes
+        store,
+        catalog,
+        engine,
+        publication,
+        clock,
+        one_by_one,
+        PROCESSED_KINDS,
+        settings.aws.hash_limit_bytes,
+        beside=side_by_side,
     )
     platform = Platform(
         settings=settings,
@@ -466,6 +475,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
             clock,
             settings.data_folder / SCRATCH_FOLDER_NAME,
             one_by_one,
+            beside=side_by_side,
         ),
         edge=edge,
         processor=processor,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
 
 from contentplatform.errors import Conflict, Unavailable
@@ -10,6 +11,7 @@ from contentplatform.errors import Conflict, Unavailable
 T = TypeVar("T")
 
 _ATTEMPTS: Final = 8
+_AT_ONCE: Final = 8
 
 
 class Together(Protocol):
@@ -20,6 +22,18 @@ class Together(Protocol):
 
     def __call__(self, work: Callable[[], T], /) -> T:
         """Run ``work`` and return its result once it is durable."""
+        ...
+
+
+class Beside(Protocol):
+    """Runs pieces of work that know nothing of each other, beside each other where that saves time."""
+
+    def __call__(self, works: Sequence[Callable[[], T]], /) -> list[T]:
+        """Run them all and return their results, in their order, once all have ended.
+
+        Raises:
+            Exception: what the first that failed raised; the others have ended, too.
+        """
         ...
 
 
@@ -41,3 +55,17 @@ def repeated(work: Callable[[], T], doing: str) -> T:
 def one_by_one(work: Callable[[], T]) -> T:
     """A ``Together`` of a home where nothing commits together: each conditional write stands for itself."""
     return work()
+
+
+def in_turn(works: Sequence[Callable[[], T]]) -> list[T]:
+    """A ``Beside`` of a home where each piece is quick, and all of them may be one transaction of one thread."""
+    return [work() for work in works]
+
+
+def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
+    """A ``Beside`` of a home where most of the time is waiting for answers."""
+    if len(works) < 2:
+        return in_turn(works)
+    with ThreadPoolExecutor(min(len(works), _AT_ONCE), thread_name_prefix="beside") as pool:
+        pending = [pool.submit(work) for work in works]
+    return [each.result() for each in pending]

@@ -89,8 +89,8 @@ def test_an_image_that_is_refused_fails_the_check(opened: Opened) -> None:
 
 def test_lost_bytes_fail_the_check_of_the_catalog(opened: Opened) -> None:
     home = opened()
-    version = home.platform.library.add("mine.txt", BytesIO(b"to be lost"))
-    home.store.local_file(version).unlink()
+    home.platform.library.add("mine.txt", BytesIO(b"to be lost"))
+    home.store.local_file(home.platform.library.current("mine.txt")).unlink()
     assert "the catalog's tables are whole" in failed(verified(home))
 
 

@@ -98,7 +98,8 @@ class MemoryPlatform:
     def add(self, key: str, data: bytes) -> ObjectVersion:
         """Upload; an event waits afterwards."""
         self.clock.advance(1)
-        return self.library.add(key, BytesIO(data))
+        version_id = self.library.add(key, BytesIO(data))
+        return self.store.head(BucketRole.PRIMARY, key, version_id=version_id)
 
     def forget_events(self) -> None:
         """Lose every event so far, as no home ever should."""

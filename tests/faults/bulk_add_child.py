@@ -39,8 +39,8 @@ def main() -> None:
     with Path(journal).open("a", encoding="utf-8") as told:
         for number in range(int(count)):
             key, data = content(int(seed), number)
-            version = home.platform.library.add(key, io.BytesIO(data))
-            line = {"key": key, "version_id": version.version_id, "sha256": hashlib.sha256(data).hexdigest()}
+            version_id = home.platform.library.add(key, io.BytesIO(data))
+            line = {"key": key, "version_id": version_id, "sha256": hashlib.sha256(data).hexdigest()}
             told.write(json.dumps(line) + "\n")
             told.flush()
             os.fsync(told.fileno())

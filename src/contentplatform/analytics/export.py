@@ -72,7 +72,7 @@ class MetadataExport:
             size_bytes = scratch.tell()
             scratch.seek(0)
             key = export_key(now.date())
-            self._store.put(BucketRole.ANALYTICS, key, scratch, PutOptions(content_type=CONTENT_TYPE))
+            self._store.write(BucketRole.ANALYTICS, key, scratch, PutOptions(content_type=CONTENT_TYPE))
         return Exported(key, files, size_bytes)
 
     def _write(self, target: BinaryIO, now: datetime) -> int:

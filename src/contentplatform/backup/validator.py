@@ -110,7 +110,7 @@ class BackupValidator:
         self._put(_LAST, report.as_json())
 
     def _put(self, key: str, document: dict[str, Any]) -> None:
-        self._store.put(BucketRole.ANALYTICS, key, BytesIO(_text(document).encode()), _JSON)
+        self._store.write(BucketRole.ANALYTICS, key, BytesIO(_text(document).encode()), _JSON)
 
     def _tell(self, report: BackupReport) -> None:
         subject = f"Backup {report.status.value}: {report.alarms[0]}"

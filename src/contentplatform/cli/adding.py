@@ -141,7 +141,7 @@ def _store_one(session: Session, file: PlannedFile) -> tuple[str, bool]:
             if hashlib.file_digest(body, "sha256").hexdigest() == current.sha256:
                 return current.version_id, False
             body.seek(0)
-        return library.add(file.key, body).version_id, True
+        return library.add(file.key, body), True
 
 
 def _wait(session: Session, stored: dict[str, str], helping: Hands) -> None:

@@ -128,6 +128,8 @@ def handle_batch(
     *,
     bucket_name: str,
     put_off: Callable[[Mapping[str, Any]], None] | None = None,
+    give_back: Callable[[Mapping[str, Any]], None] | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> dict[str, list[dict[str, str]]]:
     """Handle what Lambda hands over of the queue; the answer names the messages that have to come again.
 
@@ -138,10 +140,18 @@ def handle_batch(
         handle: takes one event in.
         bucket_name: of the primary bucket; a record of any other fails.
         put_off: called with each record that failed, to choose when it comes again.
+        give_back: called with each record that was not begun, to let it come again at once.
+        is_over: asked before each record. A call that Lambda kills gives back none of its messages for hours, not even
+            those that it has handled.
     """
     failures = []
     for record in records:
         message_id = str(record.get("messageId", ""))
+        if is_over():
+            failures.append({"itemIdentifier": message_id})
+            if give_back is not None:
+                give_back(record)
+            continue
         taken = take_message(str(record.get("body", "")), handle, bucket_name=bucket_name, message_id=message_id)
         if taken.failure is not None:
             failures.append({"itemIdentifier": message_id})
@@ -170,9 +180,18 @@ class SqsEventSource(EventSource):
         self._queue = queue
         self._wait_seconds = wait_seconds
 
-    def handle_batch(self, records: Iterable[Mapping[str, Any]], handle: Handle) -> dict[str, list[dict[str, str]]]:
+    def handle_batch(
+        self, records: Iterable[Mapping[str, Any]], handle: Handle, *, is_over: Callable[[], bool] = lambda: False
+    ) -> dict[str, list[dict[str, str]]]:
         """``handle_batch`` for this queue; what failed comes again after a back-off, not after the long time-out."""
-        return handle_batch(records, handle, bucket_name=self._bucket_name, put_off=self._put_off_record)
+        return handle_batch(
+            records,
+            handle,
+            bucket_name=self._bucket_name,
+            put_off=self._put_off_record,
+            give_back=lambda record: self._hide_record(record, 0),
+            is_over=is_over,
+        )
 
     def drain(self, handle: Handle, *, limit: int) -> int:
         handed = 0
@@ -259,10 +278,13 @@ class SqsEventSource(EventSource):
         )
 
     def _put_off_record(self, record: Mapping[str, Any]) -> None:
-        """Let a message that Lambda handed over come again soon; where that fails it comes after the time-out."""
         attempts = int(record.get("attributes", {}).get("ApproximateReceiveCount", "1"))
+        self._hide_record(record, _backoff_seconds(attempts))
+
+    def _hide_record(self, record: Mapping[str, Any], seconds: int) -> None:
+        """Let a message that Lambda handed over come again soon; where that fails it comes after the time-out."""
         try:
-            self._hide(self._url, record["receiptHandle"], _backoff_seconds(attempts))
+            self._hide(self._url, record["receiptHandle"], seconds)
         except (KeyError, PlatformError) as error:
             log.event(_logger, logging.WARNING, "message not put off", **{log.REASON: str(error)})
 

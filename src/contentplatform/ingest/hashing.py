@@ -135,7 +135,7 @@ class ContentHasher:
             "state": state.as_text(),
         }
         body = BytesIO(json.dumps(document).encode())
-        self._store.put(BucketRole.ANALYTICS, _state_key(version), body, PutOptions("application/json"))
+        self._store.write(BucketRole.ANALYTICS, _state_key(version), body, PutOptions("application/json"))
 
 
 def hash_note(note: str | None) -> str | None:

@@ -68,8 +68,8 @@ class Library:
 
     def add(
         self, key: str, body: BinaryIO, *, claimed_type: str | None = None, expected_sha256: str | None = None
-    ) -> ObjectVersion:
-        """Store ``body`` as the new current version of ``key``; durable after return, processed later.
+    ) -> str:
+        """Store ``body`` as the new current version of ``key``, and return its id; durable then, processed later.
 
         Raises:
             InvalidRequest: the key can't name a file. ChecksumMismatch, NoSpace: as ``ObjectStore.put``.
@@ -81,7 +81,7 @@ class Library:
             user_metadata=metadata,
             expected_sha256=expected_sha256,
         )
-        return self._store.put(BucketRole.PRIMARY, key, body, options)
+        return self._store.write(BucketRole.PRIMARY, key, body, options)
 
     def current(self, key: str) -> ObjectVersion:
         """The current version of a file, as it is stored. Raises NotFound."""
@@ -285,8 +285,7 @@ class Library:
                 tags=self._store.tags(BucketRole.PRIMARY, source, version_id=version.version_id),
                 storage_class=head.storage_class,
             )
-            copied = self._store.copy(head, BucketRole.PRIMARY, target, options)
-            done[version.version_id] = copied.version_id
+            done[version.version_id] = self._store.write_copy(head, BucketRole.PRIMARY, target, options)
         return done
 
     def _carry(self, entry: LedgerEntry, target: str, version_id: str) -> LedgerEntry:
@@ -300,7 +299,7 @@ class Library:
             extension = rendition.stored_key.rpartition(".")[2]
             stored_key = self._publication.stored_key(carried, rendition.name, extension)
             stored = self._store.head(BucketRole.PROCESSED, rendition.stored_key)
-            self._store.copy(stored, BucketRole.PROCESSED, stored_key)
+            self._store.write_copy(stored, BucketRole.PROCESSED, stored_key)
             public = rendition_key(RENDITION_FOLDERS[rendition.name], target, extension)
             renditions.append(replace(rendition, key=public, stored_key=stored_key))
         try:

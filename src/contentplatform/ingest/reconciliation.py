@@ -47,7 +47,7 @@ class Reconciliation:
             found = self._ingest.reconcile(is_over=is_over)
         if found.stopped_at != begin:
             document = json.dumps({"begin": found.stopped_at}).encode()
-            self._store.put(BucketRole.ANALYTICS, POSITION_KEY, BytesIO(document), PutOptions("application/json"))
+            self._store.write(BucketRole.ANALYTICS, POSITION_KEY, BytesIO(document), PutOptions("application/json"))
         return found
 
     def _begin(self) -> str | None:

@@ -33,7 +33,7 @@ from contentplatform.storage.port import (
     PutOptions,
     versions_of,
 )
-from contentplatform.together import Together, repeated
+from contentplatform.together import Beside, Together, in_turn, repeated
 from contentplatform.workflow.port import ExecutionStatus, Lane, WorkflowEngine, execution_name, next_name
 from contentplatform.workflow.publication import DELETED_NOTE, Publication
 
@@ -90,6 +90,8 @@ class IngestService:
         together: Together,
         processed_kinds: frozenset[MediaKind],
         hash_limit_bytes: int = HASHED_AT_ONCE_BYTES,
+        *,
+        beside: Beside = in_turn,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -97,6 +99,7 @@ class IngestService:
         self._publication = publication
         self._clock = clock
         self._together = together
+        self._beside = beside
         self._processed_kinds = processed_kinds
         self._hasher = ContentHasher(store, hash_limit_bytes)
 
@@ -168,9 +171,10 @@ class IngestService:
         A large version may be hashed in here for minutes.
         """
         identifier = file_id(key)
+        # Before the versions: what came in meanwhile would look as if its version had been deleted for good.
+        entries = {entry.version_id: entry for entry in self._catalog.entries(identifier)}
         versions = versions_of(self._store, BucketRole.PRIMARY, key)
         current = self._current(key)
-        entries = {entry.version_id: entry for entry in self._catalog.entries(identifier)}
         record = self._record(identifier)
         forgotten = self._forget_deleted(entries, versions)
         if current is None:
@@ -215,8 +219,8 @@ class IngestService:
             version: as ``head`` tells it.
             found: hashes by version id, added to; None: nobody needs this one's hash any more.
         """
-        sniffed = self._sniff(version)
-        copy = self._copy_raw(version)
+        works: list[Callable[[], Any]] = [partial(self._sniff, version), partial(self._copy_raw, version)]
+        sniffed, copy = self._beside(works)
         if found is None:
             content = ContentHash(version.proven_sha256 or "", verified=version.proven_sha256 is not None)
         else:
@@ -246,7 +250,8 @@ class IngestService:
     def _copy_raw(self, version: ObjectVersion) -> ObjectVersion | None:
         """Put the version into the data lake, by the hour of its upload; once, however often this runs.
 
-        A key that leaves no room for the hour is refused by the rules of keys, so nobody misses its copy.
+        A key that leaves no room for the hour is refused by the rules of keys, so nobody misses its copy. The copy is
+        only told where its hash is of use, because the store has none of the version itself.
         """
         key = raw_key(version.key, version.created_at)
         if len(key.encode()) > OBJECT_KEY_LIMIT_BYTES:
@@ -259,6 +264,9 @@ class IngestService:
         options = PutOptions(
             content_type=version.content_type, user_metadata=metadata, storage_class=version.storage_class
         )
+        if version.proven_sha256 is not None:
+            self._store.write_copy(version, BucketRole.RAW, key, options)
+            return None
         return self._store.copy(version, BucketRole.RAW, key, options)
 
     # -- executions ------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ class CatalogSnapshot:
                     lines.write(encode_manifest(record, self._catalog.entries(record.file_id)) + b"\n")
                     written += 1
             file.seek(0)
-            self._store.put(
+            self._store.write(
                 BucketRole.ANALYTICS, SNAPSHOT_KEY, cast("BinaryIO", file), PutOptions(content_type="application/gzip")
             )
         for version in versions_of(self._store, BucketRole.ANALYTICS, SNAPSHOT_KEY)[SNAPSHOTS_KEPT:]:

@@ -13,6 +13,7 @@ import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from typing import Final
 
@@ -26,6 +27,7 @@ from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.errors import NotFound, PlatformError
 from contentplatform.media import ProcessingStatus
 from contentplatform.storage.port import BucketRole, ObjectStore, PutOptions, erase, versions_of, walk_versions
+from contentplatform.together import Beside, in_turn
 
 MANIFEST_FOLDER: Final = "catalog/manifests"
 """Folder in the analytics bucket: one JSON document a file, from which the catalog can be rebuilt."""
@@ -44,10 +46,11 @@ def manifest_key(file_id: str) -> str:
 class Publication:
     """Keeps records, public keys and sidecar manifests true to the ledger."""
 
-    def __init__(self, store: ObjectStore, catalog: Catalog, edge: Edge) -> None:
+    def __init__(self, store: ObjectStore, catalog: Catalog, edge: Edge, *, beside: Beside = in_turn) -> None:
         self._store = store
         self._catalog = catalog
         self._edge = edge
+        self._beside = beside
 
     def stored_key(self, entry: LedgerEntry, name: str, extension: str) -> str:
         """Where a version's own rendition lies in the processed bucket."""
@@ -118,14 +121,12 @@ class Publication:
         """
         visible = record.deleted_at is None and record.status is ProcessingStatus.COMPLETED
         wanted = {rendition.key: rendition for rendition in record.renditions} if visible else {}
-        for rendition in wanted.values():
-            self._show_rendition(rendition)
-        published = self._published(record)
-        gone = sorted(pair for pair in published if pair[0] not in wanted)
-        for key in {key for key, _ in gone}:
-            self._erase(key)
+        self._beside([partial(self._show_rendition, rendition) for rendition in wanted.values()])
+        entries = self._catalog.entries(record.file_id)
+        gone = sorted(pair for pair in _published(record, entries) if pair[0] not in wanted)
+        self._beside([partial(self._erase, key) for key in {key for key, _ in gone}])
         crashpoint("steps.plain_keys_written")
-        self.write_manifest(record)
+        self._write_manifest(record, entries)
         original = raw_edge_key(record.file_path)
         if original is not None and record.deleted_at is not None:
             gone.append((original, ""))
@@ -140,11 +141,12 @@ class Publication:
         """
         repeats = entry.status is ProcessingStatus.COMPLETED
         others = [other for other in self._catalog.entries(entry.file_id) if other.version_id != entry.version_id]
+        looked_at = tuple(renditions)
         found = []
-        for rendition in renditions:
-            try:
-                there = self._store.head(BucketRole.PROCESSED, rendition.key).sha256 or ""
-            except NotFound:
+        for rendition, there in zip(
+            looked_at, self._beside([partial(self._shown_at, rendition.key) for rendition in looked_at]), strict=True
+        ):
+            if there is None:
                 continue
             earlier = (old.sha256 for other in others for old in other.renditions if old.key == rendition.key)
             before = next(earlier, there) if repeats and there == rendition.sha256 else there
@@ -154,7 +156,8 @@ class Publication:
 
     def intact(self, entry: LedgerEntry) -> bool:
         """Whether every rendition of a manifest is still stored with its bytes' hash."""
-        return all(self.is_stored(rendition.stored_key, rendition.sha256) for rendition in entry.renditions)
+        looks = [partial(self.is_stored, rendition.stored_key, rendition.sha256) for rendition in entry.renditions]
+        return all(self._beside(looks))
 
     def is_stored(self, key: str, sha256: str) -> bool:
         """Whether the processed bucket has exactly these bytes under ``key``."""
@@ -191,7 +194,10 @@ class Publication:
 
     def write_manifest(self, record: Record) -> None:
         """Write the sidecar document of a file, unless it says so already. Only its newest version is kept."""
-        body = encode_manifest(record, self._catalog.entries(record.file_id))
+        self._write_manifest(record, self._catalog.entries(record.file_id))
+
+    def _write_manifest(self, record: Record, entries: Sequence[LedgerEntry]) -> None:
+        body = encode_manifest(record, entries)
         key = manifest_key(record.file_id)
         try:
             before = self._store.head(BucketRole.ANALYTICS, key)
@@ -199,7 +205,7 @@ class Publication:
             before = None
         if before is not None and before.sha256 == hashlib.sha256(body).hexdigest():
             return
-        self._store.put(BucketRole.ANALYTICS, key, BytesIO(body), PutOptions(content_type="application/json"))
+        self._store.write(BucketRole.ANALYTICS, key, BytesIO(body), PutOptions(content_type="application/json"))
         if before is not None:
             self._store.delete_version(BucketRole.ANALYTICS, key, before.version_id)
 
@@ -207,10 +213,12 @@ class Publication:
         """Take the sidecar away, after a file was moved."""
         erase(self._store, BucketRole.ANALYTICS, manifest_key(file_id))
 
-    def _published(self, record: Record) -> set[tuple[str, str]]:
-        """Every public key that any version of a file had, and the SHA-256 of what it showed."""
-        of_versions = (rendition for entry in self._catalog.entries(record.file_id) for rendition in entry.renditions)
-        return {(rendition.key, rendition.sha256) for rendition in (*of_versions, *record.renditions)}
+    def _shown_at(self, key: str) -> str | None:
+        """The SHA-256 of what is under a public key; empty where nobody said it, None where nothing is."""
+        try:
+            return self._store.head(BucketRole.PROCESSED, key).sha256 or ""
+        except NotFound:
+            return None
 
     def _purge(self, file_id: str, gone: Sequence[tuple[str, str]], state: str, *, must: bool) -> None:
         """Take keys off the edge. The reference is made of what is asked for, so asking again costs nothing."""
@@ -226,17 +234,23 @@ class Publication:
             )
 
     def _show_rendition(self, rendition: Rendition) -> None:
-        if self.is_stored(rendition.key, rendition.sha256):
+        before = versions_of(self._store, BucketRole.PROCESSED, rendition.key)  # none of a file's first version
+        if before and self.is_stored(rendition.key, rendition.sha256):
             return
-        before = versions_of(self._store, BucketRole.PROCESSED, rendition.key)
         stored = self._store.head(BucketRole.PROCESSED, rendition.stored_key)
-        self._store.copy(stored, BucketRole.PROCESSED, rendition.key)
+        self._store.write_copy(stored, BucketRole.PROCESSED, rendition.key)
         for version in before:
             self._store.delete_version(BucketRole.PROCESSED, rendition.key, version.version_id)
 
     def _erase(self, key: str) -> None:
         """Take a derived object away with its whole past: it can be made again, and must not outlive its original."""
         erase(self._store, BucketRole.PROCESSED, key)
+
+
+def _published(record: Record, entries: Iterable[LedgerEntry]) -> set[tuple[str, str]]:
+    """Every public key that any version of a file had, and the SHA-256 of what it showed."""
+    of_versions = (rendition for entry in entries for rendition in entry.renditions)
+    return {(rendition.key, rendition.sha256) for rendition in (*of_versions, *record.renditions)}
 
 
 def _version_folder(entry: LedgerEntry) -> str:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -26,8 +27,8 @@ from contentplatform.errors import ErrorCode, NotFound, ProcessingFailed
 from contentplatform.media import MediaKind, ProcessingStatus, rendition_key
 from contentplatform.processing.port import MediaProcessor, Rendered, RenderedFile
 from contentplatform.processing.presets import RENDITION_FOLDERS, recipe
-from contentplatform.storage.port import BucketRole, HasLocalFiles, ObjectStore, ObjectVersion, PutOptions
-from contentplatform.together import Together, repeated
+from contentplatform.storage.port import BucketRole, HasLocalFiles, ObjectStore, PutOptions
+from contentplatform.together import Beside, Together, in_turn, repeated
 from contentplatform.workflow.definition import failure_of
 from contentplatform.workflow.publication import Publication
 
@@ -59,6 +60,8 @@ class Steps:
         clock: Clock,
         scratch_root: Path,
         together: Together,
+        *,
+        beside: Beside = in_turn,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -68,6 +71,7 @@ class Steps:
         self._clock = clock
         self._scratch_root = scratch_root
         self._together = together
+        self._beside = beside
 
     def tasks(self) -> dict[str, Step]:
         """Every task by the name of its function."""
@@ -227,12 +231,11 @@ class Steps:
             self._publication.note_status(entry)
 
     def _make(self, entry: LedgerEntry, key: str) -> dict[str, Any]:
-        version = self._store.head(BucketRole.PRIMARY, key, version_id=entry.version_id)
-        with scratch_folder(self._scratch_root) as scratch, self._source(version, scratch) as source:
+        with scratch_folder(self._scratch_root) as scratch, self._source(entry, key, scratch) as source:
             folder = scratch / "out"
             folder.mkdir()
             rendered = self._processor.process_image(source, folder)
-            renditions = [self._keep(entry, key, file) for file in rendered.files]
+            renditions = self._beside([partial(self._keep, entry, key, file) for file in rendered.files])
         crashpoint("steps.renditions_stored")
         return _result(renditions, self._bounded(entry, rendered), dict(rendered.descriptive), reused_from=None)
 
@@ -243,8 +246,11 @@ class Steps:
             NotFound: so it was.
         """
         try:
-            self._store.head(BucketRole.PRIMARY, key, version_id=entry.version_id)
-            self._catalog.get_entry(entry.file_id, entry.version_id)
+            looks: list[Callable[[], object]] = [
+                partial(self._store.head, BucketRole.PRIMARY, key, version_id=entry.version_id),
+                partial(self._catalog.get_entry, entry.file_id, entry.version_id),
+            ]
+            self._beside(looks)
         except NotFound:
             self._publication.erase_renditions(entry)
             raise
@@ -271,21 +277,21 @@ class Steps:
             )
             if copy.stored_key != rendition.stored_key:
                 stored = self._store.head(BucketRole.PROCESSED, rendition.stored_key)
-                self._store.copy(stored, BucketRole.PROCESSED, copy.stored_key)
+                self._store.write_copy(stored, BucketRole.PROCESSED, copy.stored_key)
             renditions.append(_as_json(copy))
         return _result(renditions, dict(twin.processing_metadata), dict(twin.descriptive), reused_from=twin.version_id)
 
     def _keep(self, entry: LedgerEntry, key: str, file: RenderedFile) -> dict[str, Any]:
-        """Store one rendition under the version's own key, unless those very bytes are there already."""
+        """Store one rendition under the version's own key, unless an earlier attempt stored those very bytes."""
         stored_key = self._publication.stored_key(entry, file.name, file.extension)
         with file.path.open("rb") as body:
             sha256 = hashlib.file_digest(body, "sha256").hexdigest()
-            if not self._publication.is_stored(stored_key, sha256):
+            if entry.attempts == 1 or not self._publication.is_stored(stored_key, sha256):
                 body.seek(0)
                 options = PutOptions(
                     content_type=file.content_type, user_metadata=file.user_metadata, expected_sha256=sha256
                 )
-                self._store.put(BucketRole.PROCESSED, stored_key, body, options)
+                self._store.write(BucketRole.PROCESSED, stored_key, body, options)
         return _as_json(
             Rendition(
                 name=file.name,
@@ -306,19 +312,19 @@ class Steps:
         if len(body) <= _INLINE_METADATA_LIMIT_BYTES:
             return facts
         path = self._publication.stored_key(entry, "metadata", "json")
-        self._store.put(BucketRole.PROCESSED, path, BytesIO(body), PutOptions(content_type="application/json"))
+        self._store.write(BucketRole.PROCESSED, path, BytesIO(body), PutOptions(content_type="application/json"))
         short = {name: value for name, value in facts.items() if not isinstance(value, dict | list)}
         return {**short, "complete_metadata": path}
 
     @contextmanager
-    def _source(self, version: ObjectVersion, scratch: Path) -> Iterator[Path]:
+    def _source(self, entry: LedgerEntry, key: str, scratch: Path) -> Iterator[Path]:
         """The version's bytes as a file: where the store keeps files, the very file; else a download."""
         if isinstance(self._store, HasLocalFiles):
-            yield self._store.local_file(version)
+            yield self._store.local_file(self._store.head(BucketRole.PRIMARY, key, version_id=entry.version_id))
             return
         path = scratch / "source"
         with (
-            self._store.open(version.bucket, version.key, version_id=version.version_id) as reader,
+            self._store.open(BucketRole.PRIMARY, key, version_id=entry.version_id) as reader,
             path.open("wb") as target,
         ):
             for chunk in reader.chunks():
