@@ -110,8 +110,9 @@ class MemoryHome:
     alerts: list[str] = field(default_factory=list)
     swept: int = 0
 
-    def take_in_batch(self, messages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-        return dict(handle_batch(messages, lambda event: self.platform.ingest.handle(event.key), bucket_name=BUCKET))
+    def take_in_batch(self, messages: Iterable[Mapping[str, Any]], is_over: Callable[[], bool]) -> dict[str, Any]:
+        ingest = self.platform.ingest
+        return dict(handle_batch(messages, lambda event: ingest.handle(event.key), bucket_name=BUCKET, is_over=is_over))
 
     def reconciliation(self) -> Reconciliation:
         return Reconciliation(self.platform.ingest, self.platform.store, self.platform.clock)
@@ -291,6 +292,13 @@ def test_of_a_batch_only_what_failed_comes_again(home: MemoryHome, call: Call) -
     answer = call("content-upload-handler", {"Records": batch})
     assert answer == {"batchItemFailures": [{"itemIdentifier": "foreign"}, {"itemIdentifier": "unreadable"}]}
     assert {record.input["key"] for record in home.platform.engine.list().executions} == {"a.txt", "b.txt"}
+
+
+def test_the_upload_handler_begins_no_file_for_which_it_has_no_time(home: MemoryHome, call: Call) -> None:
+    message = told_by_s3("late.txt")
+    answer = call("content-upload-handler", {"Records": [message]}, milliseconds=299_000)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": message["messageId"]}]}
+    assert not home.platform.engine.list().executions
 
 
 def test_the_image_function_looks_around_once_a_container(home: MemoryHome, call: Call) -> None:

@@ -187,3 +187,21 @@ def test_what_failed_is_put_off_and_nothing_else() -> None:
     batch = [message(record("bad")), message(record("good"), number=2)]
     handle_batch(batch, Seen("bad"), bucket_name=BUCKET, put_off=lambda one: put_off.append(one["receiptHandle"]))
     assert put_off == ["r1"]
+
+
+def test_no_message_is_begun_when_time_is_nearly_over() -> None:
+    """What Lambda kills gives nothing back for hours: what was handled is told, the rest comes again at once."""
+    seen = Seen()
+    put_off: list[str] = []
+    given_back: list[str] = []
+    answer = handle_batch(
+        [message(record(key), number=number) for number, key in enumerate(("large", "second", "third"), 1)],
+        seen,
+        bucket_name=BUCKET,
+        put_off=lambda one: put_off.append(one["receiptHandle"]),
+        give_back=lambda one: given_back.append(one["receiptHandle"]),
+        is_over=lambda: bool(seen.keys),
+    )
+    assert seen.keys == ["large"]
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m2"}, {"itemIdentifier": "m3"}]}
+    assert (put_off, given_back) == ([], ["r2", "r3"])
