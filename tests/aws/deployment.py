@@ -70,7 +70,7 @@ def _deploy_one(aws: Aws, assembly: Path, name: str, region: str, parameters: Ma
         aws.client("s3", region).put_object(Bucket=bucket, Key=destination["objectKey"], Body=body)
         if source.name == f"{name}.template.json":
             url = f"{aws.client('s3', region).meta.endpoint_url}/{bucket}/{destination['objectKey']}"
-    template = json.loads((assembly / f"{name}.template.json").read_text("utf-8"))
+    template = _template(assembly, name)
     given = [
         {"ParameterKey": key, "ParameterValue": value}
         for key, value in parameters.items()
@@ -78,7 +78,14 @@ def _deploy_one(aws: Aws, assembly: Path, name: str, region: str, parameters: Ma
     ]
     cloudformation = aws.client("cloudformation", region)
     cloudformation.create_stack(StackName=name, TemplateURL=url, Capabilities=_CAPABILITIES, Parameters=given)
-    described = _finished(cloudformation, name)
+    _finish(cloudformation, name)
+    return standing(aws, assembly, name, region)
+
+
+def standing(aws: Aws, assembly: Path, name: str, region: str) -> Stack:
+    """A stack that has been deployed, whoever did it."""
+    cloudformation = aws.client("cloudformation", region)
+    described = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", ())}
     pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=name)
     physical = {
@@ -86,10 +93,16 @@ def _deploy_one(aws: Aws, assembly: Path, name: str, region: str, parameters: Ma
         for page in pages
         for resource in page["StackResourceSummaries"]
     }
-    return Stack(name, region, template, outputs, physical)
+    return Stack(name, region, _template(assembly, name), outputs, physical)
 
 
-def _finished(cloudformation: Any, name: str) -> Mapping[str, Any]:
+def _template(assembly: Path, name: str) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((assembly / f"{name}.template.json").read_text("utf-8"))
+    return read
+
+
+def _finish(cloudformation: Any, name: str) -> None:
+    """Wait until a stack stands; what failed, by name."""
     waiter = cloudformation.get_waiter("stack_create_complete")
     try:
         waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
@@ -101,8 +114,6 @@ def _finished(cloudformation: Any, name: str) -> Mapping[str, Any]:
             if "FAILED" in event["ResourceStatus"]
         ]
         raise AssertionError(f"{name} was not deployed: {'; '.join(reasons)}") from error
-    described: Mapping[str, Any] = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
-    return described
 
 
 def _bootstrapped(aws: Aws, region: str) -> str:

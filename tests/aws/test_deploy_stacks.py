@@ -5,24 +5,47 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aws.conftest import ACCOUNT, aws_cli, until
+from aws.deployment import resolver, standing
+from aws.dropped_properties import apply_dropped
+from contentplatform.config import environment_name
 from contentplatform.drivers.boto import Aws
 from e2e.commands import Commands
-from emulator import Emulator
+from emulator import BACKUP_REGION, REGION, Emulator
+from sample_media import encoded, photo
 
 TWO = ("--only", "ContentPlatformBackup", "--only", "ContentPlatform")
 SECONDS = 500
 
 
 @pytest.fixture
-def commands(emulator: Emulator, aws: Aws, tmp_path: Path) -> Commands:
+def empty() -> Iterator[Emulator]:
+    """A guarded emulator with nothing in it; only its first account's distributions can be asked for files."""
+    server = Emulator(guarded=True)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def aws(empty: Emulator, monkeypatch: pytest.MonkeyPatch) -> Aws:
+    """A session with its first account."""
+    for name, value in empty.environment(ACCOUNT).items():
+        monkeypatch.setenv(name, value)
+    return Aws(region=REGION, account_id=ACCOUNT)
+
+
+@pytest.fixture
+def commands(empty: Emulator, aws: Aws, tmp_path: Path) -> Commands:
     """The command line in an account in which the stack of the keys has been deployed, as far as others see of it."""
     aws.client("ssm").put_parameter(Name="/contentplatform/cloudfront/key-group-id", Value="none", Type="String")
-    return Commands(tmp_path / "data", emulator.environment(aws.account_id))
+    environment = {**empty.environment(ACCOUNT), environment_name("aws", "edge_address"): empty.url}
+    return Commands(tmp_path / "data", environment)
 
 
 def run(commands: Commands, *arguments: str, folder: Path, typed: str = "", code: int = 0) -> Any:
@@ -59,6 +82,23 @@ def test_the_platform_is_deployed_looked_at_and_taken_down(aws: Aws, commands: C
 
     told = run(commands, "outputs", folder=tmp_path)
     assert "EdgeDomain" in {row["name"] for row in told["outputs"]}
+
+    for name, region in (("ContentPlatformBackup", BACKUP_REGION), ("ContentPlatform", REGION)):
+        stack = standing(aws, tmp_path / "cdk.out", name, region)
+        apply_dropped(aws, region, stack.template, resolver(aws, stack))
+    verified = run(commands, "--home", "aws", "verify", folder=tmp_path)
+    assert [row for row in verified["rows"] if row["verdict"] == "failed"] == []
+    (tmp_path / "photo.jpg").write_bytes(encoded(photo(320, 240), "JPEG"))
+    bucket = f"content-platform-primary-{ACCOUNT}"
+    aws_cli("s3", "cp", tmp_path / "photo.jpg", f"s3://{bucket}/photo.jpg")
+
+    def is_completed() -> bool:
+        items = run(commands, "--home", "aws", "list", folder=tmp_path)["items"]
+        return [item["processing_status"] for item in items] == ["completed"]
+
+    until(is_completed, "the photo is completed")
+    added = run(commands, "--home", "aws", "add", str(tmp_path / "photo.jpg"), "--prefix", "twin", folder=tmp_path)
+    assert [item["processing_status"] for item in added["items"]] == ["completed"]
 
     assert run(commands, "destroy", "--delete-data", folder=tmp_path, typed="something else\n", code=5)["error"]
     gone = run(commands, "destroy", "--delete-data", folder=tmp_path, typed=f"{aws.account_id}\n")

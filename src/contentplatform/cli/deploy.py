@@ -251,8 +251,8 @@ def _verify(session: Session, settings: Settings) -> dict[str, Any]:
             report = run_verification(deployed)
         finally:
             deployed.close()
-    except (PlatformError, ImportError) as error:
-        why = error.public if isinstance(error, PlatformError) else "this version can't verify a home on AWS"
+    except PlatformError as error:
+        why = error.public
         output.line(f"It is deployed, but could not be verified: {shown(why)}")
         output.line("Later: contentplatform --home aws verify")
         return {"healthy": None, "why": why}

@@ -220,7 +220,10 @@ def event_in_words(line: str) -> str:
         return ""
     after = f": {found['reason'].strip()}" if words == "FAILED" and found["reason"].strip() else ""
     minutes = " (takes minutes)" if words == "at it" else ""
-    return f"{found['stack']} {found['done']}/{found['all']}  {words}  {found['kind']} {found['name']}{minutes}{after}"
+    # An update may touch more than the changes that the CDK counted.
+    known = int(found["done"]) <= int(found["all"])
+    count = f"{found['done']}/{found['all']}" if known else found["done"]
+    return f"{found['stack']} {count}  {words}  {found['kind']} {found['name']}{minutes}{after}"
 
 
 def _tell_event(line: str, tell: Callable[[str], None]) -> None:
