@@ -275,8 +275,7 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
     ),
     "content-metadata-export": (
         OnTable(METADATA, ("dynamodb:Query", "dynamodb:BatchGetItem"), ("by-upload-time",)),
-        OnBucket(BucketRole.ANALYTICS, _LIST),
-        OnObjects(BucketRole.ANALYTICS, (CONTENT_METADATA.folder,), (*_READ, *_WRITE)),
+        OnObjects(BucketRole.ANALYTICS, (CONTENT_METADATA.folder,), ("s3:GetObjectVersion", *_WRITE)),
         _FAILED_CALLS,
     ),
     "cost-report-generator": (
