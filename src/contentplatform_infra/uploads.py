@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import RemovalPolicy, aws_iam, aws_sqs
+from aws_cdk import aws_iam, aws_sqs
 from constructs import Construct
 
 from contentplatform.ingest.queue import UPLOADS
@@ -11,7 +11,11 @@ from contentplatform_infra.names import Names
 
 
 class Uploads(Construct):
-    """Both queues and their policies. ``policy`` has to stand before S3 is told of the queue: S3 tries it at once."""
+    """Both queues and their policies. ``policy`` has to stand before S3 is told of the queue: S3 tries it at once.
+
+    Queues go with their stack: what they tell of, the reconciler finds again, and one that stayed behind would stand in
+    the way of the next deployment.
+    """
 
     def __init__(self, scope: Construct, construct_id: str, names: Names) -> None:
         super().__init__(scope, construct_id)
@@ -36,8 +40,6 @@ class Uploads(Construct):
                 "maxReceiveCount": UPLOADS.attempts,
             },
         )
-        for queue in (self.dead_letters, self.queue):
-            queue.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
         self.policy = self._policy("Policy", self.queue, _only_over_tls(self.queue), _from_primary(self.queue, names))
         self._policy("DeadLettersPolicy", self.dead_letters, _only_over_tls(self.dead_letters))
 

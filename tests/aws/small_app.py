@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> None:
         log_group_name="/aws/lambda/content-upload-handler",
         removal_policy=cdk.RemovalPolicy.RETAIN,
     )
-    sqs.Queue(main_stack, "Uploads", queue_name="content-platform-uploads", removal_policy=cdk.RemovalPolicy.RETAIN)
+    sqs.Queue(main_stack, "Uploads", queue_name="content-platform-uploads")
     topic = sns.Topic(main_stack, "Alerts", topic_name="backup-alerts")
     ssm.StringParameter(main_stack, "Where", parameter_name="/contentplatform/where", string_value=topic.topic_arn)
     cdk.CfnOutput(main_stack, "AlertsTopic", value=topic.topic_arn, description="Where alerts are sent")

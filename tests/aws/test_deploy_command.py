@@ -107,7 +107,6 @@ def test_from_an_empty_account_to_a_home_and_back(aws: Aws, data: Path, tools: T
     teardown = Teardown(settings, aws, SystemClock())
     inventory = teardown.inventory()
     assert [name for name, _ in inventory.stacks] == ["ContentPlatform", "ContentPlatformBackup"]
-    assert [queue.kind for queue in inventory.queues] == ["AWS::SQS::Queue"]
     assert teardown.delete_stacks(inventory, told) == ()
     assert not aws.client("sqs").list_queues().get("QueueUrls")
     assert teardown.inventory().stacks == ()
@@ -120,7 +119,6 @@ def test_from_an_empty_account_to_a_home_and_back(aws: Aws, data: Path, tools: T
     assert {kept.name.rpartition("/")[2] for kept in held} == {
         "content-metadata",
         "content-upload-handler",
-        "content-platform-uploads",
     }
     assert aws.client("dynamodb").get_item(TableName="content-metadata", Key={"file_id": {"S": "one"}})["Item"]
 

@@ -139,6 +139,19 @@ def test_a_message_that_fails_five_times_waits_for_a_person(templates: Templates
     assert dead["MessageRetentionPeriod"] == uploads["MessageRetentionPeriod"] == 14 * 86_400
 
 
+def test_no_queue_stays_behind_in_the_way_of_the_next_deployment(templates: Templates) -> None:
+    queues = [
+        resource
+        for template in templates.values()
+        for resource in template.get("Resources", {}).values()
+        if resource["Type"] == "AWS::SQS::Queue"
+    ]
+    assert len(queues) == len({"uploads", "dead uploads", "failed calls"})
+    assert {one.get(policy, "Delete") for one in queues for policy in ("DeletionPolicy", "UpdateReplacePolicy")} == {
+        "Delete"
+    }
+
+
 def test_no_message_is_seen_again_while_it_is_worked_on(templates: Templates) -> None:
     _, uploads = queue(templates, "content-platform-uploads")
     handler = named(templates, "AWS::Lambda::Function", FunctionName="content-upload-handler")

@@ -26,7 +26,6 @@ TABLE: Final = "AWS::DynamoDB::Table"
 GLOBAL_TABLE: Final = "AWS::DynamoDB::GlobalTable"
 LOG_GROUP: Final = "AWS::Logs::LogGroup"
 PARAMETER: Final = "AWS::SSM::Parameter"
-QUEUE: Final = "AWS::SQS::Queue"
 _BATCH: Final = 1_000
 _ROUNDS: Final = 20
 """How often a bucket is emptied anew: access logs may still arrive for a while."""
@@ -53,8 +52,6 @@ class Inventory:
     """Those that exist, by name and region, in the order in which they are taken down."""
     kept: tuple[Kept, ...]
     """What stays then, unless the data are deleted too."""
-    queues: tuple[Kept, ...] = ()
-    """What their stack would keep, and is deleted with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +97,7 @@ class Teardown:
             going = {one for name, region in there for one in self._stacks.goes_with(name, region)}
             known = (found for found in self._known_by_name() if found.name not in going)
             kept.update({found: None for found in known if not _named(found, kept)})
-        queues = tuple(one for one in kept if one.kind == QUEUE)
-        return Inventory(there, tuple(one for one in kept if one.kind != QUEUE), queues)
+        return Inventory(there, tuple(kept))
 
     def lift_guards(self, inventory: Inventory, tell: Callable[[str], None]) -> None:
         """Before data are deleted: let the buckets of the stacks be deleted by who deletes the stacks.
@@ -114,19 +110,13 @@ class Teardown:
             self._stacks.lift_guards(name, region, tell)
 
     def delete_stacks(self, inventory: Inventory, tell: Callable[[str], None]) -> tuple[Failure, ...]:
-        """Delete the stacks; what could not be removed, with which that stack stays.
-
-        Queues go with their stack even where it would keep them: what they tell of, the reconciler finds again.
-        """
+        """Delete the stacks; what could not be removed, with which that stack stays."""
         failures: list[Failure] = []
         for name, region in inventory.stacks:
             tell(f"{name}: deleting the stack in {region}")
             failed = self._stacks.delete(name, region, tell)
             failures.extend(failed)
             tell(f"{name}: {'could not be deleted whole' if failed else 'deleted'}")
-        if not failures:
-            for queue in inventory.queues:
-                self._delete_queue(queue, tell)
         return tuple(failures)
 
     def delete_data(self, inventory: Inventory, tell: Callable[[str], None]) -> tuple[Left, ...]:
@@ -343,16 +333,6 @@ class Teardown:
 
         self._wait(settled, f"changing the table {name}", "it does not come to rest")
         return self._table(client, name)
-
-    def _delete_queue(self, kept: Kept, tell: Callable[[str], None]) -> None:
-        try:
-            with translated(f"deleting the queue {kept.name}"):
-                self._aws.client("sqs", kept.region).delete_queue(QueueUrl=kept.name)
-        except PlatformError as error:
-            if _code(error) not in {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}:
-                raise
-        else:
-            tell(f"deleted {kept.kind} {kept.name}")
 
     def _is_dying_key(self, arn: str, region: str) -> bool:
         """Whether it is an encryption key that KMS deletes by itself after its waiting period; it costs nothing."""
