@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from aws.deployment import Stack, deploy
 from contentplatform.app import AwsHome, open_aws
 from contentplatform.config import AwsSettings, Settings, StorageSettings, environment_name
 from contentplatform.drivers.boto import Aws
+from contentplatform.lambdas.functions import Layer
 from emulator import HOME, REGION, Emulator, select_pause
 from infra.synthesis import synthesise
 
@@ -72,7 +74,21 @@ def assembly_for_emulator(tmp_path_factory: TempPathFactory) -> Path:
         aws=AwsSettings(account_id=ACCOUNT, alert_email="ops@example.org"),
     )
     synthesise(settings, folder, account_id=ACCOUNT, only=STACKS)
+    version = emulator_python()
+    if version != layers.PYTHON_VERSION:
+        for asset in folder.glob("asset.*/python"):
+            layer = Layer.IMAGES if (asset / "pyvips").exists() else Layer.RUNTIME
+            shutil.rmtree(asset)
+            layers.build_layer(layer, asset.parent, python_version=version)
     return folder
+
+
+def emulator_python() -> str:
+    """The version of the emulator's Python, on which functions run there: Lambda's own where this machine has it."""
+    program = "import sys; print('%d.%d' % sys.version_info[:2])"
+    return subprocess.run(
+        [HOME / "bin" / "python", "-c", program], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 @pytest.fixture(scope="session")
