@@ -21,6 +21,7 @@ from contentplatform.lambdas.functions import FUNCTIONS
 from contentplatform.monitoring.alarms import ALARMS
 from contentplatform.monitoring.dashboard import NAME as DASHBOARD
 from contentplatform.schedule.schedules import DEAD_LETTER_QUEUE, SCHEDULES
+from contentplatform.storage.lifecycle import Tiering, lifecycle_rules
 from contract.unproven import UNPROVEN
 from unit.test_docs import PAGES, ROOT, examples, read, rows, section
 
@@ -143,6 +144,25 @@ def test_the_map_names_what_the_data_name() -> None:
     for name in (*(table.name for table in TABLES), UPLOADS.name, UPLOADS.dead_letter_name, DEAD_LETTER_QUEUE):
         assert f"`{name}`" in told, name
     assert set(re.findall(r"`(ContentPlatform\w*)` \|$", told, re.MULTILINE)) == {stack.name for stack in STACKS}
+
+
+def test_how_objects_age_is_documented_with_every_number() -> None:
+    told = first_cells("## What is where")
+    rules = lifecycle_rules(Tiering.LIFECYCLE)
+    assert [name for name in told if name in {rule.name for rule in rules}] == [rule.name for rule in rules]
+    for rule in rules:
+        where, what = told[rule.name]
+        assert where == (f"{rule.bucket.value}, `{rule.prefix}`" if rule.prefix else rule.bucket.value)
+        steps = [f"{step.storage_class} {day(step.after_days)}" for step in (*rule.current, *rule.noncurrent)]
+        said = what.replace("after ", "").replace("at once", "0")
+        assert all(step in said for step in steps), rule.name
+        for deleted in filter(None, (rule.current_deleted_after_days, rule.noncurrent_deleted_after_days)):
+            assert f"deleted after {day(deleted)}" in what, rule.name
+
+
+def day(days: int) -> str:
+    """A number of days as the page writes it."""
+    return f"{days:,}".replace(",", " ")
 
 
 def test_what_no_test_of_an_adapter_reaches_is_documented_with_its_reason() -> None:
