@@ -25,6 +25,7 @@ from contentplatform.ingest.service import IngestService
 from contentplatform.media import ProcessingStatus, file_id
 from contentplatform.storage.aws import HASH_METADATA, S3ObjectStore
 from contentplatform.storage.port import BucketRole
+from contentplatform.together import side_by_side
 from contentplatform.workflow.definition import STATE_MACHINE
 from contentplatform.workflow.port import TaskContext, TaskFunction
 from contentplatform.workflow.publication import Publication
@@ -75,8 +76,18 @@ class OnS3:
         self.clock = FakeClock()
         self.processor = FakeProcessor()
         edge = MemoryEdge(self.clock)
-        publication = Publication(self.store, self.catalog, edge)
-        steps = Steps(self.store, self.catalog, publication, edge, self.processor, self.clock, scratch, one_by_one)
+        publication = Publication(self.store, self.catalog, edge, beside=side_by_side)
+        steps = Steps(
+            self.store,
+            self.catalog,
+            publication,
+            edge,
+            self.processor,
+            self.clock,
+            scratch,
+            one_by_one,
+            beside=side_by_side,
+        )
         tasks = {name: as_task(step) for name, step in steps.tasks().items()}
         self.engine = InMemoryWorkflowEngine(STATE_MACHINE, tasks, self.clock)
         self.ingest = IngestService(
@@ -88,6 +99,7 @@ class OnS3:
             one_by_one,
             PROCESSED_KINDS,
             hash_limit_bytes,
+            beside=side_by_side,
         )
         self.library = Library(self.store, self.catalog, self.engine, self.ingest, publication, self.clock, one_by_one)
         self._client = aws.client("s3")
@@ -171,7 +183,14 @@ def test_any_key_that_s3_takes_ends_in_a_record(platform: OnS3, key: str) -> Non
     assert status is (ProcessingStatus.COMPLETED if fits else ProcessingStatus.FAILED)
 
 
-MOST_CALLS_OF_A_PHOTO = {"taking in": (8, 6), "processing": (36, 16)}
+def test_one_listing_tells_which_of_many_keys_may_be_there(platform: OnS3) -> None:
+    platform.upload_past("trip/a.jpg", ONE)
+    platform.upload_past("trip/b c+ü.jpg", ONE)
+    wanted = {"trip/a.jpg", "trip/b c+ü.jpg", "trip/new.jpg", "trip/a"}
+    assert platform.library.perhaps_there(wanted) == {"trip/a.jpg", "trip/b c+ü.jpg"}
+
+
+MOST_CALLS_OF_A_PHOTO = {"taking in": (7, 6), "processing": (19, 13)}
 """Of S3 and of the catalog, from the event to the record that says pending, and from there to public renditions."""
 
 

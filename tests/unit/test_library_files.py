@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from contentplatform.errors import Conflict, ErrorCode, InvalidRequest, NotFound
 from contentplatform.ingest.library import TAG_LIMIT, Edit
 from contentplatform.media import MediaKind, ProcessingStatus
 from contentplatform.processing.presets import recipe
-from contentplatform.storage.port import BucketRole
+from contentplatform.storage.port import LIST_PAGE_SIZE, BucketRole, PutOptions
 from contentplatform.workflow.port import ExecutionStatus
 from fakes.platform import MemoryPlatform, jpeg
 
@@ -33,6 +34,24 @@ def added(platform: MemoryPlatform, key: str, data: bytes = ONE) -> str:
 def original(platform: MemoryPlatform, key: str, version_id: str | None = None) -> bytes:
     with platform.library.open(key, version_id=version_id) as reader:
         return reader.read()
+
+
+# -- what is there -----------------------------------------------------------------------------------------------
+
+
+def test_of_many_keys_those_that_may_be_there_are_told_and_all_of_them_in_doubt(platform: MemoryPlatform) -> None:
+    added(platform, "trip/a.jpg")
+    added(platform, "trip/gone.jpg", TWO)
+    platform.library.remove("trip/gone.jpg")
+    wanted = {"trip/a.jpg", "trip/gone.jpg", "trip/new.jpg"}
+    assert platform.library.perhaps_there(wanted) == {"trip/a.jpg"}
+    assert platform.library.perhaps_there({*wanted, "elsewhere.jpg"}) == {"trip/a.jpg"}
+    assert platform.library.perhaps_there({"trip/a.jpg"}) == {"trip/a.jpg"}
+    unnameable = {"\n1", "\n2"}
+    assert platform.library.perhaps_there(unnameable) == unnameable
+    for number in range(LIST_PAGE_SIZE):
+        platform.store.put(BucketRole.PRIMARY, f"trip/{number}", BytesIO(b""), PutOptions())
+    assert platform.library.perhaps_there(wanted) == wanted, "a page does not hold them all"
 
 
 # -- removing and bringing back --------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -25,6 +26,8 @@ from contentplatform.media import ProcessingStatus
 
 _UPLOADS_AT_ONCE: Final = {HomeName.LOCAL: 4, HomeName.AWS: 10}
 """At home the disk is the limit; over a network most of the time is waiting."""
+_WORTH_A_LISTING: Final = 10
+"""So many keys: over a network one listing is quicker than as many questions."""
 _LOOKED_AT_ONCE: Final = 64
 """Of the files that wait: looking at thousands many times a second would take the processor from the work itself."""
 _SILENCE_SECONDS: Final = 10.0
@@ -56,10 +59,15 @@ class AddOutcome:
     """What became of it."""
 
     items: list[dict[str, Any]] = field(default_factory=list)
-    added: int = 0
+    new_keys: set[str] = field(default_factory=set)
     skipped: int = 0
     troubled: int = 0
     """Files that could not be read or stored, or whose processing failed."""
+
+    @property
+    def added(self) -> int:
+        """How many files were stored."""
+        return len(self.new_keys)
 
 
 def plan(paths: Sequence[Path], prefix: str, data_folder: Path) -> list[PlannedFile]:
@@ -111,7 +119,9 @@ def _store(session: Session, request: AddRequest, outcome: AddOutcome) -> dict[s
         for file in request.files:
             if file.trouble:
                 _note_trouble(session.output, outcome, file, file.trouble)
-        futures = {pool.submit(_store_one, session, file): file for file in request.files if not file.trouble}
+        sound = [file for file in request.files if not file.trouble]
+        perhaps_there = _perhaps_there(session, sound)
+        futures = {pool.submit(_store_one, session, file, file.key in perhaps_there): file for file in sound}
         for future in as_completed(futures):
             file = futures[future]
             progress.update(file.size_bytes)
@@ -122,21 +132,30 @@ def _store(session: Session, request: AddRequest, outcome: AddOutcome) -> dict[s
                 _note_trouble(session.output, outcome, file, reason)
                 continue
             stored[file.key] = version_id
-            outcome.added += is_new
-            outcome.skipped += not is_new
-            if not is_new:
+            if is_new:
+                outcome.new_keys.add(file.key)
+            else:
+                outcome.skipped += 1
                 session.output.talk(f"{shown(file.key)}  is there already, skipped")
     return stored
 
 
-def _store_one(session: Session, file: PlannedFile) -> tuple[str, bool]:
+def _perhaps_there(session: Session, files: Sequence[PlannedFile]) -> Collection[str]:
+    """The keys for which the store has to be asked one by one whether they are there already."""
+    keys = {file.key for file in files}
+    if session.aws is None or len(keys) < _WORTH_A_LISTING:
+        return keys
+    return session.platform.library.perhaps_there(keys)
+
+
+def _store_one(session: Session, file: PlannedFile, perhaps_there: bool) -> tuple[str, bool]:  # noqa: FBT001 - for a pool
     """Store one file unless its key's current version has that content; the version id, and whether it is new."""
     library = session.platform.library
     with file.path.open("rb") as body:
-        try:
-            current = library.current(file.key)
-        except NotFound:
-            current = None
+        current = None
+        if perhaps_there:
+            with suppress(NotFound):
+                current = library.current(file.key)
         if current is not None and current.size_bytes == file.size_bytes:
             if hashlib.file_digest(body, "sha256").hexdigest() == current.sha256:
                 return current.version_id, False
@@ -232,7 +251,7 @@ def _what_it_is(record: Record) -> str:
 def _tell_what_waits(session: Session, stored: dict[str, str], outcome: AddOutcome) -> None:
     waiting = 0
     with _pool(session) as pool:
-        items = list(pool.map(lambda key: _as_it_stands(session, key), stored))
+        items = list(pool.map(lambda key: _as_it_stands(session, key, outcome), stored))
     for key, item in zip(stored, items, strict=True):
         outcome.items.append(item)
         status = item["processing_status"]
@@ -249,11 +268,13 @@ def _pool(session: Session) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_UPLOADS_AT_ONCE[session.home_name], thread_name_prefix="add")
 
 
-def _as_it_stands(session: Session, key: str) -> dict[str, Any]:
-    try:
-        return session.platform.describe(session.platform.library.record(key))
-    except NotFound:
-        return _without_record(key, "pending", "it is stored, and waits to be taken in")
+def _as_it_stands(session: Session, key: str, outcome: AddOutcome) -> dict[str, Any]:
+    # On AWS nobody here took it in: there is no record of it yet, or still that of the version before.
+    is_known = session.aws is None or key not in outcome.new_keys
+    with suppress(NotFound):
+        if is_known:
+            return session.platform.describe(session.platform.library.record(key))
+    return _without_record(key, "pending", "it is stored, and waits to be taken in")
 
 
 def _note_trouble(output: Output, outcome: AddOutcome, file: PlannedFile, reason: str) -> None:

@@ -7,7 +7,7 @@ act that was cut off half-way is finished by repeating it, or by the reconciler.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -86,6 +86,17 @@ class Library:
     def current(self, key: str) -> ObjectVersion:
         """The current version of a file, as it is stored. Raises NotFound."""
         return self._store.head(BucketRole.PRIMARY, check_key(key))
+
+    def perhaps_there(self, keys: Collection[str]) -> Collection[str]:
+        """Those of some keys that may have a current version; all of them where that can't be told by one question."""
+        prefix = _common_beginning(keys)
+        try:
+            page = self._store.list(BucketRole.PRIMARY, prefix=check_key(prefix) if prefix else "")
+        except InvalidRequest:
+            return keys
+        if page.continuation is not None:
+            return keys
+        return {version.key for version in page.objects}.intersection(keys)
 
     def open(
         self, key: str, *, version_id: str | None = None, rendition: str | None = None
@@ -431,3 +442,12 @@ def _check_edit(edit: Edit) -> None:
 
 def _versions_hint(key: str) -> str:
     return f"`contentplatform versions {key}` lists them"
+
+
+def _common_beginning(keys: Collection[str]) -> str:
+    """The longest text with which all of some keys begin."""
+    first, last = min(keys), max(keys)
+    for length, (one, other) in enumerate(zip(first, last, strict=False)):
+        if one != other:
+            return first[:length]
+    return first
