@@ -13,10 +13,10 @@ from typing import Any, Final
 from aws_cdk import CfnResource, Duration, RemovalPolicy, aws_iam, aws_kms, aws_sns
 from constructs import Construct
 
+from contentplatform.alerts.port import TOPIC_NAME
 from contentplatform.config import Settings
 from contentplatform.storage.port import BucketRole
 from contentplatform_infra.names import Names
-from contentplatform_infra.rights import ALERTS_TOPIC_NAME
 
 KEY_ALIAS: Final = "alias/content-platform-alerts"
 _KEY_ACTIONS: Final = ["kms:Decrypt", "kms:GenerateDataKey"]
@@ -33,7 +33,7 @@ class Publisher:
 
 def topic_arn(names: Names) -> str:
     """The topic's ARN."""
-    return names.arn("sns", ALERTS_TOPIC_NAME)
+    return names.arn("sns", TOPIC_NAME)
 
 
 def publishers(names: Names) -> tuple[Publisher, ...]:
@@ -61,7 +61,7 @@ class AlertsTopic(Construct):
         self.key.apply_removal_policy(RemovalPolicy.DESTROY)
         alias = aws_kms.CfnAlias(self, "Alias", alias_name=KEY_ALIAS, target_key_id=self.key.attr_key_id)
         self.topic = aws_sns.CfnTopic(
-            self, "Topic", topic_name=ALERTS_TOPIC_NAME, display_name="Content Platform", kms_master_key_id=KEY_ALIAS
+            self, "Topic", topic_name=TOPIC_NAME, display_name="Content Platform", kms_master_key_id=KEY_ALIAS
         )
         self.topic.add_resource_dependency(alias)
         self.policy = aws_sns.CfnTopicPolicy(

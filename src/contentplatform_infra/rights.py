@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from aws_cdk import aws_iam as iam
 
+from contentplatform.alerts.port import TOPIC_NAME
 from contentplatform.analytics.tables import CONTENT_METADATA
 from contentplatform.backup.port import REPORTS_PREFIX
 from contentplatform.catalog.tables import LEDGER, METADATA, SEARCH, Table
@@ -25,7 +26,6 @@ from contentplatform.workflow.port import STATE_MACHINE_NAME
 from contentplatform.workflow.publication import MANIFEST_FOLDER
 from contentplatform_infra.names import Names
 
-ALERTS_TOPIC_NAME: Final = "backup-alerts"
 FAILED_CALLS_QUEUE_NAME: Final = "content-platform-failed-calls"
 """Where events end that no function could handle: of a schedule, of the catalog's stream, of an ended execution."""
 DISTRIBUTION_PARAMETER: Final = "/contentplatform/cloudfront/distribution-id"
@@ -158,7 +158,7 @@ TRACING: Final = OnEverything(
     ("xray:PutTraceSegments", "xray:PutTelemetryRecords"), because="X-Ray's segments are no resources of IAM"
 )
 _FAILED_CALLS: Final = OnQueue(FAILED_CALLS_QUEUE_NAME, ("sqs:SendMessage",))
-_ALERT: Final = OnTopic(ALERTS_TOPIC_NAME, ("sns:Publish",))
+_ALERT: Final = OnTopic(TOPIC_NAME, ("sns:Publish",))
 
 _RECORDS: Final = (OnTable(METADATA, _GET_AND_PUT), OnTable(LEDGER, _ENTRIES))
 """Every step notes its status in the version's entry and in the record that shows it."""

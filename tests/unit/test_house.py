@@ -101,7 +101,7 @@ def test_the_package_as_it_is_breaks_no_import_contract(copied_package: Path) ->
         ("drivers/sqlite.py", "from contentplatform.storage.port import BucketRole", DOWNWARDS),
         ("media.py", "from contentplatform.config import Settings", DOWNWARDS),
         ("errors.py", "from contentplatform.log import event", DOWNWARDS),
-        ("app.py", "from contentplatform.worker import Worker", DOWNWARDS),
+        ("app/__init__.py", "from contentplatform.worker import Worker", DOWNWARDS),
         ("ingest/service.py", "def late() -> None:\n    import contentplatform.app", DOWNWARDS),
         ("cli/files.py", "from contentplatform.storage.local import LocalObjectStore", ADAPTERS),
         ("ingest/library.py", "from contentplatform.catalog.local import LocalCatalog", ADAPTERS),

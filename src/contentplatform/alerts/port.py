@@ -8,6 +8,8 @@ from typing import Final
 
 from contentplatform.errors import InvalidRequest
 
+TOPIC_NAME: Final = "backup-alerts"
+"""Where every alert goes on AWS."""
 SUBJECT_LIMIT: Final = 100
 """Characters of a subject; SNS takes no more."""
 BODY_LIMIT_BYTES: Final = 250_000

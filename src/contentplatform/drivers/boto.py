@@ -47,6 +47,9 @@ _ATTEMPTS: Final = 5
 _CONNECTIONS: Final = 32
 _TOO_MANY: Final = 429
 
+_PARTITIONS: Final = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+"""Of AWS, by how their regions begin; all others are in the one called aws."""
+
 _NOT_FOUND: Final = frozenset(
     {
         "404",
@@ -139,6 +142,15 @@ class Aws:
             with translated("finding out whose AWS account this is"):
                 self._account_id = str(self.client("sts").get_caller_identity()["Account"])
         return self._account_id
+
+    def arn(self, service: str, resource: str) -> str:
+        """The ARN of a resource in this account and region.
+
+        Raises:
+            ConfigurationInvalid: the account is not known, and there are no valid credentials to ask with.
+        """
+        partition = next((name for start, name in _PARTITIONS.items() if self.region.startswith(start)), "aws")
+        return f"arn:{partition}:{service}:{self.region}:{self.account_id}:{resource}"
 
     def client(self, service: str, region: str | None = None) -> Any:
         """The client of a service, by boto3's name for it; the same one each time.

@@ -1,0 +1,217 @@
+"""The home on AWS: its adapters, put together. Loads neither database nor worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from contentplatform.alerts.port import TOPIC_NAME
+from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
+from contentplatform.clock import Clock, SystemClock
+from contentplatform.ingest.library import Library
+from contentplatform.ingest.service import IngestService
+from contentplatform.storage.lifecycle import BACKUP_REGION, BUCKETS, Tiering, bucket_name, upload_class
+from contentplatform.storage.port import BucketRole
+from contentplatform.together import one_by_one, side_by_side
+from contentplatform.workflow.port import STATE_MACHINE_NAME
+from contentplatform.workflow.publication import Publication
+from contentplatform.workflow.steps import Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from contentplatform.alerts.aws import SnsAlerts
+    from contentplatform.analytics.export import MetadataExport
+    from contentplatform.backup.validator import BackupValidator
+    from contentplatform.catalog.feed import SearchFeed
+    from contentplatform.config import Settings
+    from contentplatform.cost.report import CostReporter
+    from contentplatform.drivers.boto import Aws
+    from contentplatform.ingest.aws import SqsEventSource
+    from contentplatform.ingest.reconciliation import Reconciliation
+    from contentplatform.processing.local import LocalMediaProcessor
+    from contentplatform.workflow.aws import StepFunctionsEngine
+    from contentplatform.workflow.recorder import Recorder
+
+
+class AwsHome(Home):
+    """The platform on AWS: queue, functions and streams do what a worker does at home."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        aws: Aws,
+        *,
+        events: SqsEventSource,
+        engine: StepFunctionsEngine,
+        processor: LocalMediaProcessor,
+    ) -> None:
+        super().__init__(platform, processor)
+        self.aws = aws
+        self._events = events
+        self._engine = engine
+
+    def take_in_all(self) -> None:
+        """Nothing: the queue calls the upload handler."""
+
+    def index_for_search(self) -> None:
+        """Nothing: the table's stream calls the search indexer."""
+
+    def finish(self) -> None:
+        """Nothing: each call was durable when it returned."""
+
+    def workers(self) -> int:
+        return self.platform.settings.aws.upload_handlers
+
+    def check_usable(self) -> None:
+        """Nothing that could fail for good: each call stands for itself."""
+
+    def unfinished(self, executions: Collection[str]) -> Collection[str]:
+        return [name for name in executions if not self.platform.engine.get(name).status.ended]
+
+    def place(self) -> str:
+        bucket = bucket_name(BucketRole.PRIMARY, self.platform.settings.storage.bucket_suffix)
+        return f"s3://{bucket} in {self.aws.region}"
+
+    def options(self) -> str:
+        return f"--home aws --data {self.platform.settings.data_folder}"
+
+    def take_in_batch(self, messages: Iterable[Mapping[str, Any]], is_over: Callable[[], bool]) -> dict[str, Any]:
+        """Take in what Lambda hands over of the upload queue until ``is_over``; the answer names what comes again."""
+        ingest = self.platform.ingest
+        return dict(self._events.handle_batch(messages, lambda event: ingest.handle(event.key), is_over=is_over))
+
+    def search_feed(self) -> SearchFeed:
+        """What brings changed records into the search table."""
+        from contentplatform.catalog.feed import SearchFeed  # noqa: PLC0415
+
+        return SearchFeed(self.aws, self.platform.clock)
+
+    def recorder(self) -> Recorder:
+        """What keeps executions that ended."""
+        from contentplatform.workflow.recorder import Recorder  # noqa: PLC0415
+
+        return Recorder(self._engine, self.platform.steps)
+
+    def reconciliation(self) -> Reconciliation:
+        """What finds uploads that no event told of."""
+        from contentplatform.ingest.reconciliation import Reconciliation  # noqa: PLC0415
+
+        return Reconciliation(self.platform.ingest, self.platform.store, self.platform.clock)
+
+    def backup_validator(self) -> BackupValidator:
+        """What compares the second copy with the first."""
+        from contentplatform.backup.aws import S3Digests  # noqa: PLC0415
+        from contentplatform.backup.validator import BackupValidator, StoreDigests  # noqa: PLC0415
+
+        settings, store = self.platform.settings, self.platform.store
+        digests = S3Digests(
+            self.aws,
+            StoreDigests(store),
+            bucket_names=bucket_names(settings),
+            region_of=bucket_regions(settings),
+        )
+        return BackupValidator(store, digests, self.alerts(), self.platform.clock)
+
+    def cost_reporter(self) -> CostReporter:
+        """What reports on the last week's cost."""
+        from contentplatform.cost.aws import AwsCosts  # noqa: PLC0415
+        from contentplatform.cost.report import CostReporter  # noqa: PLC0415
+
+        return CostReporter(AwsCosts(self.aws), self.alerts(), self.platform.clock)
+
+    def metadata_export(self) -> MetadataExport:
+        """What writes the catalog where questions can be put to it."""
+        from contentplatform.analytics.export import MetadataExport  # noqa: PLC0415
+
+        platform = self.platform
+        return MetadataExport(
+            platform.catalog,
+            platform.store,
+            platform.clock,
+            tiering=Tiering(platform.settings.storage.tiering),
+            scratch_folder=platform.settings.data_folder,
+        )
+
+    def alerts(self) -> SnsAlerts:
+        """Who is told when something is wrong."""
+        from contentplatform.alerts.aws import SnsAlerts  # noqa: PLC0415
+
+        return SnsAlerts(self.aws, self.aws.arn("sns", TOPIC_NAME))
+
+
+def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
+    """Connect to the home on AWS that was deployed with these settings; nothing is asked of AWS yet.
+
+    The same services as at home over other adapters. Nothing commits together here: each write is conditional, and
+    each sequence of writes can be repeated.
+    """
+    from contentplatform.catalog.aws import DynamoCatalog  # noqa: PLC0415 - the local home must not load boto3
+    from contentplatform.delivery.aws import CloudFrontEdge  # noqa: PLC0415
+    from contentplatform.drivers.boto import Aws  # noqa: PLC0415
+    from contentplatform.ingest.aws import SqsEventSource  # noqa: PLC0415
+    from contentplatform.storage.aws import S3ObjectStore  # noqa: PLC0415
+    from contentplatform.workflow.aws import StepFunctionsEngine  # noqa: PLC0415
+
+    clock = clock or SystemClock()
+    given = settings.aws
+    aws = Aws(region=given.region, account_id=given.account_id, profile=given.profile)
+    names = bucket_names(settings)
+    store = S3ObjectStore(
+        aws,
+        bucket_names=names,
+        region_of=bucket_regions(settings),
+        upload_class=upload_class(Tiering(settings.storage.tiering)),
+    )
+    catalog = DynamoCatalog(aws, clock, bucket=names[BucketRole.PRIMARY])
+    machine = aws.arn("states", f"stateMachine:{STATE_MACHINE_NAME}")
+    engine = StepFunctionsEngine(aws, clock, state_machine_arn=machine)
+    events = SqsEventSource(aws, bucket_name=names[BucketRole.PRIMARY])
+    processor = media_processor(settings)
+    edge = CloudFrontEdge(aws, clock=clock, private_prefix=settings.ingest.private_prefix)
+    publication = Publication(store, catalog, edge, beside=side_by_side)
+    ingest = IngestService(
+        store,
+        catalog,
+        engine,
+        publication,
+        clock,
+        one_by_one,
+        PROCESSED_KINDS,
+        settings.aws.hash_limit_bytes,
+        beside=side_by_side,
+    )
+    platform = Platform(
+        settings=settings,
+        clock=clock,
+        store=store,
+        catalog=catalog,
+        engine=engine,
+        events=events,
+        ingest=ingest,
+        library=Library(store, catalog, engine, ingest, publication, clock, one_by_one),
+        steps=Steps(
+            store,
+            catalog,
+            publication,
+            edge,
+            processor,
+            clock,
+            settings.data_folder / SCRATCH_FOLDER_NAME,
+            one_by_one,
+            beside=side_by_side,
+        ),
+        edge=edge,
+        processor=processor,
+    )
+    return AwsHome(platform, aws, events=events, engine=engine, processor=processor)
+
+
+def bucket_names(settings: Settings) -> dict[BucketRole, str]:
+    """What each bucket is called, by the settings."""
+    return {role: bucket_name(role, settings.storage.bucket_suffix) for role in BucketRole}
+
+
+def bucket_regions(settings: Settings) -> dict[BucketRole, str]:
+    """Where each bucket is, by the settings."""
+    far = {bucket.role for bucket in BUCKETS if bucket.region == BACKUP_REGION}
+    return {role: settings.aws.backup_region if role in far else settings.aws.region for role in BucketRole}

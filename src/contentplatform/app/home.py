@@ -1,0 +1,132 @@
+"""What every home is: the services by their ports, and what the command line asks of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from contentplatform.catalog.codec import to_public
+from contentplatform.media import MediaKind
+from contentplatform.storage.lifecycle import bucket_name
+from contentplatform.storage.port import BucketRole, ObjectStore
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from contentplatform.catalog.port import Catalog, Record
+    from contentplatform.clock import Clock
+    from contentplatform.config import Settings
+    from contentplatform.delivery.port import Edge
+    from contentplatform.ingest.library import Library
+    from contentplatform.ingest.port import EventSource
+    from contentplatform.ingest.service import IngestService
+    from contentplatform.processing.local import LocalMediaProcessor
+    from contentplatform.processing.port import MediaProcessor
+    from contentplatform.workflow.port import WorkflowEngine
+    from contentplatform.workflow.steps import Steps
+
+SCRATCH_FOLDER_NAME: Final = "scratch"
+PROCESSED_KINDS: Final = frozenset({MediaKind.IMAGE})
+"""Kinds that have a processor of their own; the others are kept as they are, and say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """Everything that an entry point may call, by its port; the same for both homes."""
+
+    settings: Settings
+    clock: Clock
+    store: ObjectStore
+    catalog: Catalog
+    engine: WorkflowEngine
+    events: EventSource
+    ingest: IngestService
+    library: Library
+    steps: Steps
+    edge: Edge
+    processor: MediaProcessor
+
+    def describe(self, record: Record) -> dict[str, Any]:
+        """A record as the flat document that people and programs get."""
+        return to_public(record, bucket_name(BucketRole.PRIMARY, self.settings.storage.bucket_suffix))
+
+    def take_in(self, limit: int = 200) -> int:
+        """Handle events that wait, up to ``limit``; returns how many."""
+        return self.events.drain(lambda event: self.ingest.handle(event.key), limit=limit)
+
+
+class Home(ABC):
+    """A running platform as the command line knows it, whichever home it is."""
+
+    def __init__(self, platform: Platform, processor: LocalMediaProcessor) -> None:
+        self.platform = platform
+        self._processor = processor
+
+    def sweep_scratch(self) -> int:
+        """Remove what jobs of killed processes left in the scratch folder; returns how many folders that were."""
+        from contentplatform.drivers.scratch import sweep  # noqa: PLC0415 - whoever only asks starts without it
+
+        return sweep(self.platform.settings.data_folder / SCRATCH_FOLDER_NAME)
+
+    def gaps(self) -> tuple[str, ...]:
+        """What this machine's kernel can't do to fence jobs in, a sentence each; starts the sandbox to find out."""
+        return self._processor.confinement().gaps()
+
+    @abstractmethod
+    def take_in_all(self) -> None:
+        """Handle every event that is due now, where nobody else does. aws: the upload handler does."""
+
+    @abstractmethod
+    def index_for_search(self) -> None:
+        """Bring the search index up to date, where nobody else does. aws: the search indexer does."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """What a command owes before it ends."""
+
+    @abstractmethod
+    def workers(self) -> int:
+        """How many workers are alive; 0: nothing is processed before one is started."""
+
+    @abstractmethod
+    def check_usable(self) -> None:
+        """Raise Unavailable if nothing more can be written by this process."""
+
+    @abstractmethod
+    def unfinished(self, executions: Collection[str]) -> Collection[str]:
+        """Those of these executions that have not ended."""
+
+    @abstractmethod
+    def place(self) -> str:
+        """Where files are kept, for a person."""
+
+    @abstractmethod
+    def options(self) -> str:
+        """The options with which the command line finds this home again."""
+
+    def close(self) -> None:
+        """Let go of everything. Idempotent."""
+        self.platform.processor.close()
+
+
+def media_processor(settings: Settings) -> LocalMediaProcessor:
+    """What makes renditions, in this process's sandboxed child; the same in both homes."""
+    from contentplatform.drivers.confinement import JobLimits  # noqa: PLC0415
+    from contentplatform.processing.local import LocalMediaProcessor  # noqa: PLC0415
+    from contentplatform.processing.presets import ImageLimits  # noqa: PLC0415
+
+    given = settings.processing
+    return LocalMediaProcessor(
+        image_limits=ImageLimits(
+            pixels=given.max_image_pixels,
+            animation_frames=given.max_image_frames,
+            animation_pixels=given.max_animation_pixels,
+        ),
+        job_limits=JobLimits(
+            wall_seconds=given.job_wall_seconds,
+            cpu_seconds=given.job_cpu_seconds,
+            resident_bytes=given.job_memory_bytes,
+            file_bytes=given.job_file_bytes,
+        ),
+    )

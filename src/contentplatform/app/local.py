@@ -1,0 +1,245 @@
+"""The home on this machine: its adapters, put together. Loads no cloud library."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
+from contentplatform.clock import Clock, IdSource, RandomIds, SystemClock
+from contentplatform.errors import ConfigurationInvalid
+from contentplatform.ingest.library import Library
+from contentplatform.ingest.service import IngestService
+from contentplatform.ingest.snapshot import CatalogSnapshot
+from contentplatform.storage.port import StorageClass
+from contentplatform.workflow.definition import STATE_MACHINE
+from contentplatform.workflow.publication import Publication
+from contentplatform.workflow.steps import Step, Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from contentplatform.catalog.local import LocalCatalog
+    from contentplatform.config import Settings
+    from contentplatform.drivers.doorbell import Doorbell
+    from contentplatform.drivers.sqlite import Database, Schema
+    from contentplatform.findings import Check
+    from contentplatform.processing.local import LocalMediaProcessor
+    from contentplatform.storage.local import LocalObjectStore
+    from contentplatform.workflow.executor import LocalExecutor
+    from contentplatform.workflow.local import LocalWorkflowEngine
+    from contentplatform.workflow.port import TaskContext, TaskFunction
+
+T = TypeVar("T")
+
+DATABASE_FILE_NAME: Final = "contentplatform.db"
+
+
+class LocalHome(Home):
+    """The platform on this machine, with what only this home has: a worker, checks, maintenance."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        database: Database,
+        store: LocalObjectStore,
+        catalog: LocalCatalog,
+        engine: LocalWorkflowEngine,
+        ids: IdSource,
+        doorbell: Doorbell,
+        processor: LocalMediaProcessor,
+    ) -> None:
+        super().__init__(platform, processor)
+        self.database = database
+        self.store = store
+        self.catalog = catalog
+        self.engine = engine
+        self._ids = ids
+        self._doorbell = doorbell
+
+    def executor(self) -> LocalExecutor:
+        """A new executor for this process; nothing runs before it is started."""
+        from contentplatform.workflow.executor import ExecutorSettings, LocalExecutor  # noqa: PLC0415
+
+        given = self.platform.settings.workflow
+        slots = given.max_concurrent or os.cpu_count() or 1
+        return LocalExecutor(
+            self.database,
+            STATE_MACHINE,
+            {name: _without_context(step) for name, step in self.platform.steps.tasks().items()},
+            self.platform.clock,
+            self._ids,
+            self._doorbell,
+            ExecutorSettings(
+                slots=slots,
+                folder_slots=slots,
+                lease_seconds=given.lease_seconds,
+                heartbeat_seconds=given.lease_seconds / 5,
+            ),
+        )
+
+    def workers(self) -> int:
+        return sum(worker.live for worker in self.engine.workers())
+
+    def check_usable(self) -> None:
+        self.database.check_usable()
+
+    def unfinished(self, executions: Collection[str]) -> Collection[str]:
+        return self.engine.unfinished(executions)
+
+    def place(self) -> str:
+        return str(self.platform.settings.data_folder)
+
+    def options(self) -> str:
+        return f"--data {self.platform.settings.data_folder}"
+
+    def take_in_all(self) -> None:
+        while self.platform.take_in():
+            pass
+
+    def index_for_search(self) -> None:
+        while self.catalog.index_pending():
+            pass
+
+    def finish(self) -> None:
+        self.take_in_all()
+        self.index_for_search()
+        self.store.flush_journal()
+
+    def snapshot(self) -> CatalogSnapshot:
+        """The catalog as an object of the store: to write it, or to put it back."""
+        return CatalogSnapshot(self.store, self.catalog)
+
+    def write_snapshot_if_due(self) -> None:
+        """Write the catalog into the store if nobody did for as long as the settings say."""
+        interval_seconds = self.platform.settings.catalog.snapshot_interval_seconds
+        self.snapshot().write_if_due(interval_seconds, self.platform.clock.now())
+
+    def checks(self) -> tuple[Check, ...]:
+        """Every check of ``fsck``."""
+        from contentplatform.catalog.fsck import catalog_checks  # noqa: PLC0415
+        from contentplatform.storage.fsck import storage_checks  # noqa: PLC0415
+        from contentplatform.workflow.executor import ExecutorSettings  # noqa: PLC0415
+        from contentplatform.workflow.fsck import LedgerChecks  # noqa: PLC0415
+        from contentplatform.workflow.ledger import Ledger  # noqa: PLC0415
+
+        clock = self.platform.clock
+        executions = Ledger(STATE_MACHINE, clock, self._ids, losses_allowed=ExecutorSettings().losses_allowed)
+        return (
+            *storage_checks(self.store),
+            *LedgerChecks(self.database, executions, STATE_MACHINE, clock, self._doorbell).checks(),
+            *catalog_checks(self.catalog, self.store, is_live=self.platform.ingest.is_live),
+        )
+
+    def close(self) -> None:
+        super().close()
+        self.database.close()
+
+
+def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource | None = None) -> LocalHome:
+    """Open, or first make, the data folder that the settings name.
+
+    Raises:
+        ConfigurationInvalid: this machine, or what lies in the folder, doesn't allow a safe start.
+        Corrupt: the database is damaged.
+    """
+    from contentplatform.catalog.local import LocalCatalog  # noqa: PLC0415 - a lambda must not load the local home
+    from contentplatform.delivery.local import LocalEdge  # noqa: PLC0415
+    from contentplatform.drivers.doorbell import Doorbell  # noqa: PLC0415
+    from contentplatform.ingest.local import LocalEventSource  # noqa: PLC0415
+    from contentplatform.storage.local import LocalObjectStore  # noqa: PLC0415
+    from contentplatform.workflow.local import LocalWorkflowEngine  # noqa: PLC0415
+
+    clock = clock or SystemClock()
+    ids = ids or RandomIds()
+    folder = _data_folder(settings.data_folder)
+    database = open_database(folder, ids)
+    try:
+        store = LocalObjectStore(
+            database,
+            folder,
+            clock,
+            ids,
+            gc_grace_seconds=settings.storage.gc_grace_seconds,
+            class_folders=class_folders(settings),
+        )
+        catalog = LocalCatalog(database, clock)
+        doorbell = Doorbell(folder / "run")
+        engine = LocalWorkflowEngine(database, STATE_MACHINE, clock, doorbell)
+        events = LocalEventSource(database, clock)
+        processor = media_processor(settings)
+        edge = LocalEdge(database, folder, clock, ids, private_prefix=settings.ingest.private_prefix)
+        publication = Publication(store, catalog, edge)
+
+        def together(work: Callable[[], T]) -> T:
+            return database.write(lambda _transaction: work())
+
+        ingest = IngestService(store, catalog, engine, publication, clock, together, PROCESSED_KINDS)
+        platform = Platform(
+            settings=settings,
+            clock=clock,
+            store=store,
+            catalog=catalog,
+            engine=engine,
+            events=events,
+            ingest=ingest,
+            library=Library(store, catalog, engine, ingest, publication, clock, together),
+            steps=Steps(store, catalog, publication, edge, processor, clock, folder / SCRATCH_FOLDER_NAME, together),
+            edge=edge,
+            processor=processor,
+        )
+    except BaseException:
+        database.close()
+        raise
+    return LocalHome(platform, database, store, catalog, engine, ids, doorbell, processor)
+
+
+def open_database(folder: Path, ids: IdSource) -> Database:
+    """Open the database of a data folder with every room's tables."""
+    from contentplatform.drivers.sqlite import Database  # noqa: PLC0415
+
+    return Database(folder / DATABASE_FILE_NAME, local_schemas(), new_uuid=ids.new_id())
+
+
+def local_schemas() -> tuple[Schema, ...]:
+    """Every room's tables, in the order in which they are made."""
+    from contentplatform.catalog import local as catalog  # noqa: PLC0415
+    from contentplatform.delivery import local as delivery  # noqa: PLC0415
+    from contentplatform.ingest import local as ingest  # noqa: PLC0415
+    from contentplatform.storage import local as storage  # noqa: PLC0415
+    from contentplatform.workflow import local as workflow  # noqa: PLC0415
+
+    return (storage.SCHEMA, ingest.SCHEMA, catalog.SCHEMA, workflow.SCHEMA, delivery.SCHEMA)
+
+
+def _without_context(step: Step) -> TaskFunction:
+    """A step as the executor calls it; ours need nothing of the attempt, as every write of theirs is conditional."""
+
+    def run(data: Mapping[str, Any], _context: TaskContext) -> Mapping[str, Any]:
+        return step(data)
+
+    return run
+
+
+def class_folders(settings: Settings) -> dict[StorageClass, Path]:
+    """Where single storage classes live, by the settings. Raises ConfigurationInvalid for a class there is not."""
+    folders = {}
+    for name, folder in settings.storage.class_folders.items():
+        try:
+            folders[StorageClass(name)] = Path(folder)
+        except ValueError:
+            raise ConfigurationInvalid(
+                "reading the settings", f"storage.class_folders: {name} is no storage class"
+            ) from None
+    return folders
+
+
+def _data_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationInvalid(
+            f"opening {folder}", f"the folder can't be made ({error.strerror})", hint="Choose another with --data"
+        ) from error
+    return folder
