@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from io import BytesIO
 from typing import Any, Final
 
 import pytest
 
 from aws.conftest import until
-from aws.test_flow import PRIMARY, platform
+from aws.test_flow import PRIMARY, jpeg, platform, put, record_of
 from contentplatform.app import AwsHome
+from contentplatform.catalog.port import SearchQuery
 from contentplatform.ingest.queue import UPLOADS
 from contentplatform.storage.port import BucketRole, walk_versions
+from contentplatform.verify.aws import AwsChecks
+from contentplatform.verify.report import Verdict, judged
 from contentplatform.verify.verification import FOLDER
 
 WHERE: Final = {"Bucket": PRIMARY}
@@ -132,6 +138,39 @@ def a_ringing_alarm(home: AwsHome) -> Iterator[None]:
     cloudwatch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="over")
 
 
+@contextmanager
+def another_runtime(home: AwsHome) -> Iterator[None]:
+    functions = home.aws.client("lambda")
+    functions.update_function_configuration(FunctionName="record-failure", Runtime="python3.12")
+    yield
+    functions.update_function_configuration(FunctionName="record-failure", Runtime="python3.13")
+    functions.get_waiter("function_updated_v2").wait(FunctionName="record-failure", WaiterConfig={"Delay": 1})
+
+
+@contextmanager
+def a_queue_that_calls_nobody(home: AwsHome) -> Iterator[None]:
+    functions = home.aws.client("lambda")
+    mappings = functions.list_event_source_mappings()["EventSourceMappings"]
+    [mapping] = [one["UUID"] for one in mappings if one["EventSourceArn"].endswith(f":{UPLOADS.name}")]
+    functions.update_event_source_mapping(UUID=mapping, Enabled=False)
+    yield
+    functions.update_event_source_mapping(UUID=mapping, Enabled=True)
+
+
+@contextmanager
+def files_without_a_second_copy(home: AwsHome) -> Iterator[None]:
+    library, catalog = home.platform.library, home.platform.catalog
+    there = len(catalog.search(SearchQuery(), limit=200).records)
+    keys = [f"unreplicated/{number}.txt" for number in range(there // 5 + 2)]
+    with without_replication(home):
+        for key in keys:
+            library.add(key, BytesIO(key.encode()))
+        until(lambda: len(catalog.search(SearchQuery(folder="unreplicated")).records) == len(keys), "all are recorded")
+        yield
+    for key in keys:
+        library.remove(key)
+
+
 FAULTS: Final[dict[str, Callable[[AwsHome], Any]]] = {
     "buckets are versioned": without_versioning,
     "buckets are closed to the public": open_to_the_public,
@@ -142,18 +181,28 @@ FAULTS: Final[dict[str, Callable[[AwsHome], Any]]] = {
     "the workflow is deployed as it is defined": another_workflow,
     "no event waits for a person": a_dead_event,
     "alarms are set and somebody is told": a_ringing_alarm,
+    "functions are ready": another_runtime,
+    "the queue calls the upload handler": a_queue_that_calls_nobody,
+    "at least 90 % is replicated": files_without_a_second_copy,
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_fails_its_check(home: AwsHome, name: str) -> None:
-    import threading  # noqa: PLC0415 - only here
-
-    from contentplatform.verify.aws import AwsChecks  # noqa: PLC0415 - loads boto3
-    from contentplatform.verify.report import Verdict, judged  # noqa: PLC0415 - same
-
     checks = AwsChecks(home, threading.Event())
     [check] = [check for title, check in (*checks.before("run"), *checks.after("run")) if title == name]
     with FAULTS[name](home):
         assert judged(name, check).verdict is Verdict.FAILED
     assert judged(name, check).verdict is not Verdict.FAILED
+
+
+def test_an_edge_that_serves_something_else_fails_its_check(home: AwsHome, folder: str) -> None:
+    key = f"{folder}/photo.jpg"
+    put(home, key, jpeg())
+    record = record_of(home, key)
+    other = [replace(rendition, sha256="0" * 64) for rendition in record.renditions]
+    for shown, verdict in ((record, Verdict.PASSED), (replace(record, renditions=tuple(other)), Verdict.FAILED)):
+        checks = AwsChecks(home, threading.Event())
+        checks.shown(shown)
+        [edge] = [check for title, check in checks.after("run") if title == "edge answers"]
+        assert judged("edge answers", edge).verdict is verdict
