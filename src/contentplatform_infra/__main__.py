@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.write("no account is set: these templates can be read, not deployed\n")
         if StackName.MAIN in options.only and (missing := unbuilt()):
             sys.stderr.write(f"not built yet, placeholders stand for them: the layers {', '.join(missing)}\n")
-        build(settings, options.out, account_id=account_id, only=options.only).synth()
+        build(settings, options.out, account_id=account_id, only=options.only, signing_key=options.signing_key).synth()
     except PlatformError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -38,6 +38,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, help="settings file")
     parser.add_argument("--data", type=Path, help="data folder, in which the settings file lies")
     parser.add_argument("--account", help="the account's twelve digits; by default the setting aws.account_id")
+    parser.add_argument(
+        "--signing-key",
+        default="",
+        metavar="FINGERPRINT",
+        help="of the key that signs URLs; `contentplatform deploy` knows it",
+    )
     parser.add_argument(
         "--only",
         type=_stacks,

@@ -11,6 +11,7 @@ from typing import Any, Final
 import aws_cdk as cdk
 
 from contentplatform.config import Settings
+from contentplatform_infra.delivery import SIGNING_KEY_CONTEXT
 from contentplatform_infra.names import TAGS, Names
 from contentplatform_infra.stacks import (
     AuditStack,
@@ -43,6 +44,7 @@ def build(
     *,
     account_id: str,
     only: Collection[StackName] = tuple(StackName),
+    signing_key: str = "",
 ) -> cdk.App:
     """The app with its stacks, ready for ``synth()``.
 
@@ -51,12 +53,18 @@ def build(
         outdir: the folder for the templates; the CDK's own choice if not told.
         account_id: the account's twelve digits, or ``names.DRY_RUN_ACCOUNT_ID``.
         only: leaves the other stacks out.
+        signing_key: the fingerprint of the key that signs URLs, which its resource is named by.
 
     Raises:
         ConfigurationInvalid: the settings can't be deployed.
     """
     names = Names.of(settings, account_id)
-    app = cdk.App(analytics_reporting=False, outdir=outdir, tree_metadata=False, context=dict(FEATURE_FLAGS))
+    app = cdk.App(
+        analytics_reporting=False,
+        outdir=outdir,
+        tree_metadata=False,
+        context={**FEATURE_FLAGS, SIGNING_KEY_CONTEXT: signing_key},
+    )
     for name, value in TAGS.items():
         cdk.Tags.of(app).add(name, value)
     kinds = {

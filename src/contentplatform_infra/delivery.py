@@ -58,6 +58,8 @@ KEY_GROUP_PARAMETER: Final = "/contentplatform/cloudfront/key-group-id"
 MEDIACONVERT_ROLE_PARAMETER: Final = "/contentplatform/mediaconvert/role-arn"
 SIGNED_URLS: Final = "SignedUrls"
 SIGNING_PUBLIC_KEY: Final = "SigningPublicKey"
+SIGNING_KEY_CONTEXT: Final = "contentplatform:signing-key"
+"""Of the CDK's app: the fingerprint of the key that signs URLs."""
 ACCESS_LOG_SOURCE: Final = "content-platform-edge"
 ACCESS_LOG_FIELDS: Final = (
     "date",
@@ -105,7 +107,11 @@ _YES, _NO = "yes", "no"
 
 
 class SigningKeys(Construct):
-    """The public half of the key that signs URLs, in the group that private paths trust."""
+    """The public half of the key that signs URLs, in the group that private paths trust.
+
+    CloudFront can't change a key: CloudFormation would fail if it were told to. So each key is a resource of its own,
+    named by its fingerprint: the new one is made, then the group changes over, then the old one goes.
+    """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id)
@@ -115,13 +121,15 @@ class SigningKeys(Construct):
             SIGNING_PUBLIC_KEY,
             description="Public key (PEM, RSA 2048) whose private half signs URLs; `deploy` makes the pair",
         )
+        fingerprint = self.node.try_get_context(SIGNING_KEY_CONTEXT) or ""
+        name = f"content-platform-signing-{fingerprint}".rstrip("-")
         key = cloudfront.CfnPublicKey(
             self,
-            "Key",
+            f"Key{fingerprint}",
             public_key_config=cloudfront.CfnPublicKey.PublicKeyConfigProperty(
-                caller_reference="content-platform",
+                caller_reference=name,
                 encoded_key=public_key.value_as_string,
-                name="content-platform-signing",
+                name=name,
                 comment="Content Platform: signs URLs of private files",
             ),
         )

@@ -21,7 +21,7 @@ from contentplatform.storage.port import BucketRole
 def main(arguments: list[str]) -> None:
     """Write the templates of both stacks."""
     parser = argparse.ArgumentParser()
-    for name in ("--out", "--data", "--account", "--broken", "--buckets"):
+    for name in ("--out", "--data", "--account", "--broken", "--buckets", "--signing-key"):
         parser.add_argument(name)
     given = parser.parse_args(arguments)
     settings = load()

@@ -17,12 +17,12 @@ from contentplatform.clock import SystemClock
 from contentplatform.config import DEPLOYMENT_FILE_NAME
 from contentplatform.deployment.account import bootstrap_version, caller, rights
 from contentplatform.deployment.deployment import Deployment, Place, deployed_settings, outputs
-from contentplatform.deployment.signing_key import SIGNING_KEY_PARAMETER, public_key
+from contentplatform.deployment.signing_key import SIGNING_KEY_PARAMETER, SigningKey, keep, signing_key
 from contentplatform.deployment.stacks import Stacks
 from contentplatform.deployment.teardown import Teardown
 from contentplatform.deployment.toolchain import Toolchain, find_tools
 from contentplatform.drivers.boto import Aws
-from contentplatform.errors import ConfigurationInvalid, Unavailable
+from contentplatform.errors import ConfigurationInvalid, Conflict, Unavailable
 from emulator import BACKUP_REGION, REGION, Emulator
 
 SMALL_APP: Final = (str(Path(__file__).with_name("small_app.py")),)
@@ -222,9 +222,16 @@ def test_only_the_stacks_that_are_named_are_deployed(aws: Aws, data: Path, tools
 
 
 def test_the_signing_key_is_made_once_and_its_private_half_stays_in_ssm(aws: Aws, tools: Toolchain) -> None:
-    first = public_key(aws, tools)
-    assert first.startswith("-----BEGIN PUBLIC KEY-----\n")
-    assert public_key(aws, tools) == first
+    first, second = signing_key(aws, tools), signing_key(aws, tools)
+    assert first.public.startswith("-----BEGIN PUBLIC KEY-----\n")
+    assert first.private not in repr(first)
+    keep(aws, first)
+    with pytest.raises(Conflict, match="somebody else made one"):
+        keep(aws, second)
+    kept = signing_key(aws, tools)
+    assert kept == SigningKey(first.public)
+    assert kept.fingerprint == first.fingerprint != second.fingerprint
+    keep(aws, kept)
     stored = aws.client("ssm").get_parameter(Name=SIGNING_KEY_PARAMETER, WithDecryption=True)["Parameter"]
     assert stored["Type"] == "SecureString"
     assert stored["Value"].startswith("-----BEGIN PRIVATE KEY-----\n")
@@ -233,7 +240,7 @@ def test_the_signing_key_is_made_once_and_its_private_half_stays_in_ssm(aws: Aws
 def test_a_signing_key_that_is_none_is_told(aws: Aws, tools: Toolchain) -> None:
     aws.client("ssm").put_parameter(Name=SIGNING_KEY_PARAMETER, Value="rubbish", Type="SecureString")
     with pytest.raises(Unavailable, match="is no private key"):
-        public_key(aws, tools)
+        signing_key(aws, tools)
 
 
 def test_whose_account_it_is_and_what_they_may_do_is_told(aws: Aws) -> None:

@@ -33,14 +33,19 @@ def settings_of(**tables: Mapping[str, Any]) -> Settings:
 
 
 def synthesise(
-    settings: Settings, folder: Path, *, account_id: str = ACCOUNT_ID, only: Collection[str] | None = None
+    settings: Settings,
+    folder: Path,
+    *,
+    account_id: str = ACCOUNT_ID,
+    only: Collection[str] | None = None,
+    signing_key: str = "",
 ) -> None:
     """Write the templates for ``settings`` into ``folder``, of all stacks or of those named."""
     from contentplatform_infra.app import build  # noqa: PLC0415 - starts Node; most test processes never need it
     from contentplatform_infra.stacks import StackName  # noqa: PLC0415 - same
 
     stacks = tuple(name for name in StackName if only is None or name.value in only)
-    build(settings, str(folder), account_id=account_id, only=stacks).synth()
+    build(settings, str(folder), account_id=account_id, only=stacks, signing_key=signing_key).synth()
 
 
 def read_templates(folder: Path) -> Templates:

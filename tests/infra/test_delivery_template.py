@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -12,7 +13,17 @@ from contentplatform.analytics.tables import CLOUDFRONT_FIELDS, CLOUDFRONT_LOGS
 from contentplatform.delivery import rules
 from contentplatform.delivery.rules import behaviours
 from contentplatform_infra.delivery import ACCESS_LOG_FIELDS, KEY_GROUP_PARAMETER
-from infra.synthesis import ACCOUNT_ID, REGION, SUFFIX, Templates, named, resources
+from infra.synthesis import (
+    ACCOUNT_ID,
+    REGION,
+    SUFFIX,
+    Templates,
+    named,
+    read_templates,
+    resources,
+    settings_of,
+    synthesise,
+)
 
 PRIVATE_PREFIX: Final = "private/"
 RULES: Final = behaviours(PRIVATE_PREFIX)
@@ -257,6 +268,22 @@ def test_the_public_key_comes_as_a_parameter_and_its_id_is_told(templates: Templ
         "Ref": key
     }
     assert named(templates, "AWS::SSM::Parameter", Name=KEY_GROUP_PARAMETER)["Value"] == {"Ref": group}
+
+
+def test_another_key_is_another_resource_beside_the_old_one(tmp_path: Path) -> None:
+    """CloudFront refuses to change a key; under a name of its own it can be made before the old one goes."""
+    made = {}
+    for fingerprint in ("0a1b2c3d", "4e5f6071"):
+        synthesise(settings_of(), tmp_path / fingerprint, only=[KEYS], signing_key=fingerprint)
+        templates = read_templates(tmp_path / fingerprint)
+        [(key, held)] = resources(templates, "AWS::CloudFront::PublicKey", KEYS)
+        [(group, trusted)] = resources(templates, "AWS::CloudFront::KeyGroup", KEYS)
+        assert trusted["KeyGroupConfig"]["Items"] == [{"Ref": key}]
+        assert held["PublicKeyConfig"]["Name"] == f"content-platform-signing-{fingerprint}"
+        made[key] = (group, held["PublicKeyConfig"]["CallerReference"])
+    [(first_group, first_reference), (second_group, second_reference)] = made.values()
+    assert first_group == second_group
+    assert first_reference != second_reference
 
 
 def test_no_private_key_is_in_any_template(templates: Templates) -> None:

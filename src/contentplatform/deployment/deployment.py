@@ -21,7 +21,7 @@ from contentplatform.deployment.account import (
 from contentplatform.deployment.assembly import Assembly
 from contentplatform.deployment.deployed import expected_account, settled, write_deployment
 from contentplatform.deployment.rollout import Rollout, StackPlan
-from contentplatform.deployment.signing_key import PUBLIC_KEY_PARAMETER, public_key
+from contentplatform.deployment.signing_key import PUBLIC_KEY_PARAMETER, SigningKey, keep, signing_key
 from contentplatform.deployment.stacks import STACKS, Failure, StackPlace, Stacks
 from contentplatform.deployment.synthesis import TEMPLATES, build_layers, synthesise
 from contentplatform.deployment.toolchain import Toolchain
@@ -52,6 +52,7 @@ class Prepared:
     caller: Caller
     rights: Rights
     regions_to_bootstrap: tuple[str, ...]
+    signing_key: SigningKey
 
     @property
     def changes_nothing(self) -> bool:
@@ -137,8 +138,14 @@ class Deployment:
             self._tell("Getting the functions' libraries, where they are not here yet")
             build_layers(self._tools)
         self._tell("Making the templates")
+        key = signing_key(aws, self._tools)
         assembly = synthesise(
-            settings, self._tools, self._folder, account_id=who.account_id, program=self._program
+            settings,
+            self._tools,
+            self._folder,
+            account_id=who.account_id,
+            signing_key=key.fingerprint,
+            program=self._program,
         ).only(only)
         missing = regions_to_bootstrap(aws, ((stack.region, stack.bootstrap_version) for stack in assembly.stacks))
         rollout = self._rollout(settings, aws)
@@ -146,7 +153,7 @@ class Deployment:
         if closely and not missing:
             plans = rollout.look_closer(assembly, plans)
         may = rights(aws, who, bootstrapped=not missing)
-        return Prepared(settings, assembly, plans, idle_cost(assembly.resources()), who, may, missing)
+        return Prepared(settings, assembly, plans, idle_cost(assembly.resources()), who, may, missing, key)
 
     def carry_out(self, prepared: Prepared) -> tuple[Failure, ...]:
         """Deploy what was prepared; what failed, nothing if all went well. Can be repeated at any time.
@@ -170,10 +177,12 @@ class Deployment:
             rollout.bootstrap(settings.aws.account_id, prepared.regions_to_bootstrap, self._tell)
         rollout.wait_for_others(prepared.assembly, self._tell)
         values = {
-            stack.name: {PUBLIC_KEY_PARAMETER: public_key(aws, self._tools)}
+            stack.name: {PUBLIC_KEY_PARAMETER: prepared.signing_key.public}
             for stack in prepared.assembly.stacks
             if PUBLIC_KEY_PARAMETER in stack.parameters
         }
+        if values:
+            keep(aws, prepared.signing_key)
         self._tell("Deploying")
         return rollout.deploy(prepared.assembly, values, self._tell)
 

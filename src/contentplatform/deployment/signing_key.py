@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import dataclass, field
 from typing import Final
 
 from contentplatform.deployment.toolchain import Toolchain
@@ -30,14 +32,27 @@ process.stdout.write(createPublicKey(pem).export({ type: "spki", format: "pem" }
 _TAGS: Final = ({"Key": "Project", "Value": "ContentPlatform"},)
 
 
-def public_key(aws: Aws, tools: Toolchain) -> str:
-    """The public half as PEM; the pair is made if there is none yet.
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key pair, 2 048 bits, as CloudFront wants it."""
 
-    The private half is 2 048 bits, as CloudFront wants it, and leaves this process for SSM only.
+    public: str
+    """PEM."""
+    private: str = field(default="", repr=False)
+    """PEM; empty where it is kept already."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells keys apart, in names: CloudFront can't change a key, only take another beside it."""
+        return hashlib.sha256(self.public.encode()).hexdigest()[:8]
+
+
+def signing_key(aws: Aws, tools: Toolchain) -> SigningKey:
+    """The pair that is kept, or a new one that ``keep`` has to be called with. Changes nothing.
 
     Raises:
-        ConfigurationInvalid: the credentials may not read or write the parameter.
-        Unavailable: AWS can't be reached, or Node failed.
+        ConfigurationInvalid: the credentials may not read the parameter.
+        Unavailable: AWS can't be reached, Node failed, or what is kept is no key.
     """
     private = _stored(aws)
     if private is None:
@@ -45,21 +60,8 @@ def public_key(aws: Aws, tools: Toolchain) -> str:
         if not finished.succeeded:
             raise Unavailable(_DOING, "Node could not make one", private=finished.errors[-500:])
         pair = json.loads(finished.output)
-        try:
-            with translated(_DOING, why={Conflict: "somebody else makes one at this moment"}):
-                aws.client("ssm").put_parameter(
-                    Name=SIGNING_KEY_PARAMETER,
-                    Description="Signs URLs of private files; made by `contentplatform deploy`",
-                    Value=pair["privateKey"],
-                    Type="SecureString",
-                    Overwrite=False,
-                    Tags=list(_TAGS),
-                )
-        except Conflict:
-            private = _stored(aws)  # whoever was first has made the one that counts
-        else:
-            return str(pair["publicKey"])
-    finished = tools.run_node(_PUBLIC_HALF, doing="reading the key that signs URLs", given=private or "")
+        return SigningKey(_in_lines(pair["publicKey"]), pair["privateKey"])
+    finished = tools.run_node(_PUBLIC_HALF, doing="reading the key that signs URLs", given=private)
     if not finished.succeeded:
         raise Unavailable(
             "reading the key that signs URLs",
@@ -67,7 +69,35 @@ def public_key(aws: Aws, tools: Toolchain) -> str:
             hint="Delete that parameter; the next `contentplatform deploy` makes another, and signed URLs that are out "
             "stop working",
         )
-    return finished.output + ("" if finished.output.endswith("\n") else "\n")
+    return SigningKey(_in_lines(finished.output))
+
+
+def keep(aws: Aws, key: SigningKey) -> None:
+    """Keep the private half of a new pair. It leaves this process for SSM only.
+
+    Raises:
+        ConfigurationInvalid: the credentials may not write the parameter.
+        Conflict: somebody else made one meanwhile, which counts.
+        Unavailable: AWS can't be reached.
+    """
+    if not key.private:
+        return
+    try:
+        with translated(_DOING):
+            aws.client("ssm").put_parameter(
+                Name=SIGNING_KEY_PARAMETER,
+                Description="Signs URLs of private files; made by `contentplatform deploy`",
+                Value=key.private,
+                Type="SecureString",
+                Overwrite=False,
+                Tags=list(_TAGS),
+            )
+    except Conflict as error:
+        raise Conflict(_DOING, "somebody else made one at this moment", hint="Deploy again, with that one") from error
+
+
+def _in_lines(pem: str) -> str:
+    return pem if pem.endswith("\n") else f"{pem}\n"
 
 
 def _stored(aws: Aws) -> str | None:

@@ -42,7 +42,13 @@ def build_layers(tools: Toolchain) -> None:
 
 
 def synthesise(
-    settings: Settings, tools: Toolchain, folder: Path, *, account_id: str, program: tuple[str, ...] = TEMPLATES
+    settings: Settings,
+    tools: Toolchain,
+    folder: Path,
+    *,
+    account_id: str,
+    signing_key: str = "",
+    program: tuple[str, ...] = TEMPLATES,
 ) -> Assembly:
     """Write the templates for these settings into a folder, and read them.
 
@@ -51,6 +57,7 @@ def synthesise(
         tools: what it needs.
         folder: for the templates; made if need be.
         account_id: the account's 12 digits; empty: templates that can be read, not deployed.
+        signing_key: the fingerprint of the key that signs URLs; empty: templates that can be read.
         program: who writes them.
 
     Raises:
@@ -63,6 +70,7 @@ def synthesise(
             *program,
             *("--out", str(folder), "--data", str(settings.data_folder)),
             *(("--account", account_id) if account_id else ()),
+            *(("--signing-key", signing_key) if signing_key else ()),
         ),
         doing=doing,
         timeout_seconds=_SYNTHESIS_SECONDS,

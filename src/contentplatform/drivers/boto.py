@@ -74,6 +74,7 @@ _CONFLICT: Final = frozenset(
         "TransactionConflictException",
         "TransactionCanceledException",
         "ExecutionAlreadyExists",
+        "ParameterAlreadyExists",
     }
 )
 _ARCHIVED: Final = frozenset({"InvalidObjectState", "ObjectNotInActiveTierError"})
