@@ -177,17 +177,25 @@ def test_a_home_that_failed_to_open_is_tried_again() -> None:
 
 def test_on_lambda_the_home_is_opened_while_the_container_starts(tmp_path: Path) -> None:
     program = (
-        "from contentplatform.lambdas import runtime, update_metadata\nprint(runtime._container._home is not None)\n"
+        "from contentplatform.lambdas import runtime, update_metadata\n"
+        "home = runtime._container._home\n"
+        "print(home and sorted(service for service, _ in home.aws._clients))\n"
     )
     given = {
         "CONTENTPLATFORM_AWS_ACCOUNT_ID": "123456789012",
         "CONTENTPLATFORM_DATA": str(tmp_path),
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
         "HOME": "/",
     }
     lambda_s = {"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand"}
     wrong = {"CONTENTPLATFORM_AWS_REGION": "nowhere"}
-    for environment, opened in ((given, False), (given | lambda_s, True), (given | lambda_s | wrong, False)):
+    for environment, opened in (
+        (given, None),
+        (given | lambda_s, ["dynamodb", "s3"]),
+        (given | lambda_s | wrong, None),
+    ):
         told = subprocess.run(
             [sys.executable, "-P", "-c", program], env=environment, capture_output=True, text=True, check=True
         )

@@ -50,6 +50,11 @@ class AwsHome(Home):
         self._events = events
         self._engine = engine
 
+    def prepare(self) -> None:
+        """Do now what the first call of nearly every function would have to wait for. Asks nothing of AWS."""
+        for service in ("s3", "dynamodb"):
+            self.aws.client(service)
+
     def take_in_all(self) -> None:
         """Nothing: the queue calls the upload handler."""
 

@@ -118,7 +118,9 @@ class Container:
     def warm(self) -> None:
         """Open the home before the first call, if that can be done; why not, the first call will say."""
         try:
-            self._home = self._open_home()
+            home = self._open_home()
+            home.prepare()
+            self._home = home
         except Exception:  # noqa: BLE001 - an outer edge: here nobody could be told by an outcome's name
             self._home = None
 
