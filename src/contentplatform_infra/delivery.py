@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from aws_cdk import (
+    Annotations,
     Aws,
     CfnCondition,
     CfnDynamicReference,
@@ -20,6 +21,7 @@ from aws_cdk import (
     CfnOutput,
     CfnParameter,
     Fn,
+    Stack,
     Token,
 )
 from aws_cdk import aws_cloudfront as cloudfront
@@ -61,6 +63,8 @@ SIGNING_PUBLIC_KEY: Final = "SigningPublicKey"
 SIGNING_KEY_CONTEXT: Final = "contentplatform:signing-key"
 """Of the CDK's app: the fingerprint of the key that signs URLs."""
 ACCESS_LOG_SOURCE: Final = "content-platform-edge"
+ACCESS_LOG_REGION: Final = "us-east-1"
+"""Where AWS delivers the edge's log from, whatever the region of everything else."""
 ACCESS_LOG_FIELDS: Final = (
     "date",
     "time",
@@ -343,6 +347,27 @@ class AccessLog(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, names: Names) -> None:
         super().__init__(scope, construct_id)
         distribution_id = ssm.StringParameter.value_for_string_parameter(self, DISTRIBUTION_PARAMETER)
+        if Stack.of(self).region == ACCESS_LOG_REGION:
+            self._deliver(names, distribution_id)
+        else:
+            Annotations.of(self).add_warning_v2(
+                "contentplatform:access-log",
+                f"The edge's access log is left out: AWS delivers it from {ACCESS_LOG_REGION} only",
+            )
+        cloudfront.CfnMonitoringSubscription(
+            self,
+            "Metrics",
+            distribution_id=distribution_id,
+            monitoring_subscription=cloudfront.CfnMonitoringSubscription.MonitoringSubscriptionProperty(
+                realtime_metrics_subscription_config=(
+                    cloudfront.CfnMonitoringSubscription.RealtimeMetricsSubscriptionConfigProperty(
+                        realtime_metrics_subscription_status="Enabled"
+                    )
+                )
+            ),
+        )
+
+    def _deliver(self, names: Names, distribution_id: str) -> None:
         source = logs.CfnDeliverySource(
             self,
             "Source",
@@ -368,19 +393,7 @@ class AccessLog(Construct):
             s3_suffix_path="{yyyy}/{MM}/{dd}/{HH}",
             s3_enable_hive_compatible_path=False,
         )
-        delivery.add_dependency(source)
-        cloudfront.CfnMonitoringSubscription(
-            self,
-            "Metrics",
-            distribution_id=distribution_id,
-            monitoring_subscription=cloudfront.CfnMonitoringSubscription.MonitoringSubscriptionProperty(
-                realtime_metrics_subscription_config=(
-                    cloudfront.CfnMonitoringSubscription.RealtimeMetricsSubscriptionConfigProperty(
-                        realtime_metrics_subscription_status="Enabled"
-                    )
-                )
-            ),
-        )
+        delivery.add_resource_dependency(source)
 
 
 def access_log_grant(names: Names) -> iam.PolicyStatement:
@@ -392,7 +405,9 @@ def access_log_grant(names: Names) -> iam.PolicyStatement:
         resources=[names.objects_arn(BucketRole.ANALYTICS, CLOUDFRONT_LOGS.folder)],
         conditions={
             "StringEquals": {"aws:SourceAccount": names.account_id},
-            "ArnLike": {"aws:SourceArn": names.arn("logs", f"delivery-source:{ACCESS_LOG_SOURCE}", region="us-east-1")},
+            "ArnLike": {
+                "aws:SourceArn": names.arn("logs", f"delivery-source:{ACCESS_LOG_SOURCE}", region=ACCESS_LOG_REGION)
+            },
         },
     )
 

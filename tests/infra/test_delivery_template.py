@@ -292,6 +292,12 @@ def test_no_private_key_is_in_any_template(templates: Templates) -> None:
     assert "/contentplatform/cloudfront/signing-key" not in text
 
 
+def test_elsewhere_the_access_log_is_left_out_and_not_refused_by_aws(templates_for: Callable[..., Templates]) -> None:
+    elsewhere = templates_for(aws={"region": "eu-central-1"})
+    assert not [*resources(elsewhere, "AWS::Logs::DeliverySource"), *resources(elsewhere, "AWS::Logs::Delivery")]
+    assert len([*resources(elsewhere, "AWS::CloudFront::MonitoringSubscription", LOGS)]) == 1
+
+
 def test_the_access_log_has_the_table_s_fields_in_its_order(templates: Templates) -> None:
     [(_, delivery)] = resources(templates, "AWS::Logs::Delivery", LOGS)
     assert delivery["RecordFields"] == list(ACCESS_LOG_FIELDS)
