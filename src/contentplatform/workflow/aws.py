@@ -1,16 +1,5 @@
 """The workflow engine of the home on AWS: Step Functions runs the executions, the ledger remembers them.
 
-Rows of the table ``content-ledger`` (``catalog.tables.LEDGER``), which never meet those of versions:
-
-======================  ==================  =========================================================================
-partition key           sort key            holds
-======================  ==================  =========================================================================
-``execution#<name>``    ``execution``       where it stands; the indexes list this row
-same                    ``data#input``      its input, where it is too long to be listed; ``data#output`` likewise
-same                    ``history#000001``  its history once it has ended, as compressed JSON, in as many rows as needed
-``base#<base name>``    ``live``            which execution of a version and recipe is under way: there is at most one
-======================  ==================  =========================================================================
-
 A start writes the row and the lock in one transaction, then asks Step Functions, then notes that it has; cut off
 anywhere, it is finished by the same call, or by whoever reads the row a minute later. An end is copied here when
 EventBridge tells of it (``record_ended``), or when somebody looks before that. A row that has ended never changes.
@@ -18,9 +7,7 @@ EventBridge tells of it (``record_ended``), or when somebody looks before that. 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -41,6 +28,19 @@ from contentplatform.errors import (
     Unavailable,
 )
 from contentplatform.workflow.definition import STATE_MACHINE, TIMEOUT, failure_of
+from contentplatform.workflow.execution_rows import (
+    Row,
+    chunks,
+    event_from,
+    from_item,
+    lock_key,
+    read_cursor,
+    row_key,
+    to_item,
+    unlock,
+    update_of,
+    write_cursor,
+)
 from contentplatform.workflow.narration import Narration, narrate
 from contentplatform.workflow.port import (
     EXECUTION_PAGE_SIZE,
@@ -50,21 +50,16 @@ from contentplatform.workflow.port import (
     HistoryEvent,
     Lane,
     WorkflowEngine,
-    base_name,
     check_start,
 )
 from contentplatform.workflow.recorder import Ended
 
 __all__ = ["StepFunctionsEngine"]
 
-_ROW: Final = "execution"
-_LIVE: Final = "live"
 _EVERYTHING: Final = "all"
 """The one value of the partition key that lists every execution."""
 _INLINE_LIMIT_BYTES: Final = 8_192
 """Longer data has a row of its own: the indexes hold whole rows."""
-_CHUNK_LIMIT_BYTES: Final = 340_000
-"""Of a history row before compression, so that even what can't be compressed fits DynamoDB's 400 KB."""
 _FINISH_START_AFTER: Final = timedelta(seconds=60)
 _FORGOTTEN_AFTER: Final = timedelta(days=1)
 """When Step Functions knows nothing of an execution so long after its start, it never will."""
@@ -73,29 +68,7 @@ _TAIL_EVENTS: Final = 20
 _REFRESHED_AT_MOST: Final = 200
 """Live executions that one listing asks Step Functions about."""
 _ATTEMPTS: Final = 5
-_CURSOR: Final = re.compile(r"([0-9a-f]{16})\.([0-9a-f]+)")
 _TABLE: Final = LEDGER.name
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One execution's row, as attributes of plain Python."""
-
-    values: Mapping[str, Any]
-
-    def __getitem__(self, name: str) -> Any:
-        return self.values[name]
-
-    def get(self, name: str) -> Any:
-        return self.values.get(name)
-
-    @property
-    def name(self) -> str:
-        return str(self.values["name"])
-
-    @property
-    def status(self) -> ExecutionStatus:
-        return ExecutionStatus(self.values["execution_status"])
 
 
 class StepFunctionsEngine(WorkflowEngine):
@@ -131,11 +104,11 @@ class StepFunctionsEngine(WorkflowEngine):
             self._release_what_ended(name, doing)
         raise Unavailable(doing, "others keep starting executions of the same version", hint="Try again")
 
-    def _claim(self, name: str, file_id: str, version_id: str, body: str, lane: Lane, doing: str) -> _Row | None:
+    def _claim(self, name: str, file_id: str, version_id: str, body: str, lane: Lane, doing: str) -> Row | None:
         """Write the row and the lock; None where either is there already."""
         created = timestamp(self._clock.now())
         row: dict[str, Any] = {
-            **_key(name),
+            **row_key(name),
             "name": name,
             "execution_version": version_id,
             "lane": int(lane),
@@ -149,19 +122,19 @@ class StepFunctionsEngine(WorkflowEngine):
         long = len(body) > _INLINE_LIMIT_BYTES
         if not long:
             row["input"] = body
-        lock = {**_lock_key(name), "live_execution": name}
+        lock = {**lock_key(name), "live_execution": name}
         absent = {"ConditionExpression": "attribute_not_exists(file_id)"}
-        puts = [row, lock, *([{**_key(name, "data#input"), "body": body}] if long else [])]
+        puts = [row, lock, *([{**row_key(name, "data#input"), "body": body}] if long else [])]
         try:
             with _conditional(doing):
                 self._client("dynamodb").transact_write_items(
-                    TransactItems=[{"Put": {"TableName": _TABLE, "Item": _to_item(item), **absent}} for item in puts]
+                    TransactItems=[{"Put": {"TableName": _TABLE, "Item": to_item(item), **absent}} for item in puts]
                 )
         except _Refused:
             return None
-        return _Row(row)
+        return Row(row)
 
-    def _launched(self, row: _Row, doing: str) -> _Row:
+    def _launched(self, row: Row, doing: str) -> Row:
         """Ask Step Functions to begin, unless it was asked before; what was cancelled meanwhile is stopped again."""
         if row.status is not ExecutionStatus.PENDING:
             return row
@@ -202,7 +175,7 @@ class StepFunctionsEngine(WorkflowEngine):
         Raises:
             Conflict: it has not ended.
         """
-        lock = self._item(_lock_key(name), doing)
+        lock = self._item(lock_key(name), doing)
         if lock is None:
             return
         other = str(lock["live_execution"])
@@ -210,7 +183,7 @@ class StepFunctionsEngine(WorkflowEngine):
         if row is not None and not self._refreshed(row).status.ended:
             raise Conflict(doing, f"{other} works on the same version and recipe")
         with suppress(_Refused), _conditional(doing):
-            self._client("dynamodb").delete_item(TableName=_TABLE, **_unlock(other))
+            self._client("dynamodb").delete_item(TableName=_TABLE, **unlock(other))
 
     # -- telling ---------------------------------------------------------------------------------------------
 
@@ -227,10 +200,10 @@ class StepFunctionsEngine(WorkflowEngine):
     ) -> ExecutionPage:
         if limit < 1:
             raise InvalidRequest("listing executions", "a page needs room for at least one")
-        before = _order_of(cursor, status, file_id)
+        before = read_cursor(cursor, status, file_id)
         if status is not None and status.ended and cursor is None:
             self._note_ends()
-        found: list[_Row] = []
+        found: list[Row] = []
         for row in self._rows(status, file_id, before):
             fresh = self._refreshed(row)
             if status is None or fresh.status is status:
@@ -241,7 +214,7 @@ class StepFunctionsEngine(WorkflowEngine):
         more = len(found) > limit
         return ExecutionPage(
             tuple(self._told(row) for row in page),
-            _cursor(page[-1]["execution_order"], status, file_id) if more else None,
+            write_cursor(page[-1]["execution_order"], status, file_id) if more else None,
         )
 
     def history(self, name: str) -> tuple[HistoryEvent, ...]:
@@ -261,7 +234,7 @@ class StepFunctionsEngine(WorkflowEngine):
                     break
                 self._refreshed(row)
 
-    def _rows(self, status: ExecutionStatus | None, file_id: str | None, before: str | None) -> Iterator[_Row]:
+    def _rows(self, status: ExecutionStatus | None, file_id: str | None, before: str | None) -> Iterator[Row]:
         """Rows of an index, the newest first."""
         index, key, value = "executions-by-time", "execution_listing", _EVERYTHING
         if file_id is not None:
@@ -280,7 +253,7 @@ class StepFunctionsEngine(WorkflowEngine):
                 ScanIndexForward=False,
                 PaginationConfig={"PageSize": EXECUTION_PAGE_SIZE},
             ):
-                yield from (_Row(_from_item(item)) for item in page["Items"])
+                yield from (Row(from_item(item)) for item in page["Items"])
 
     # -- cancelling ------------------------------------------------------------------------------------------
 
@@ -333,7 +306,7 @@ class StepFunctionsEngine(WorkflowEngine):
         untold = row.get("untold")
         return Ended(self._told(row), None if untold is None else json.loads(untold))
 
-    def _recorded(self, row: _Row, doing: str) -> _Row | None:
+    def _recorded(self, row: Row, doing: str) -> Row | None:
         """The row after its end was copied into it; None while it runs."""
         try:
             with translated(doing):
@@ -346,7 +319,7 @@ class StepFunctionsEngine(WorkflowEngine):
         row = self._existing(row.name, doing)  # a person's wish to stop it was written before it stopped
         return row if row.status.ended else self._end(row, _outcome(found, row, told), told, doing)
 
-    def _lost(self, row: _Row, doing: str) -> _Row | None:
+    def _lost(self, row: Row, doing: str) -> Row | None:
         """End a row whose execution Step Functions does not know, or no longer; None: it may still be on its way."""
         age = self._clock.now() - parse_timestamp(row["created_at"])
         if row.status is ExecutionStatus.PENDING or age < _FORGOTTEN_AFTER:
@@ -357,7 +330,7 @@ class StepFunctionsEngine(WorkflowEngine):
         outcome = _Outcome(ExecutionStatus.FAILED, moment, "E_INTERNAL", words, untold=True)
         return self._end(row, outcome, Narration((event,), row["state"], None), doing)
 
-    def _end(self, row: _Row, outcome: _Outcome, told: Narration, doing: str) -> _Row:
+    def _end(self, row: Row, outcome: _Outcome, told: Narration, doing: str) -> Row:
         """Keep history and output, then, in one step, the end itself; whoever comes second finds the first one's."""
         self._keep_history(row.name, told.events, doing)
         left = None if outcome.output is None else json.dumps(outcome.output, separators=(",", ":"))
@@ -371,11 +344,11 @@ class StepFunctionsEngine(WorkflowEngine):
             "started_at": outcome.started_at or row.get("started_at"),
         }
         if left is not None and len(left) > _INLINE_LIMIT_BYTES:
-            self._put({**_key(row.name, "data#output"), "body": left}, doing)
+            self._put({**row_key(row.name, "data#output"), "body": left}, doing)
             changes["has_output"] = True
         else:
             changes["output"] = left
-        update = _update_of(_key(row.name), {name: value for name, value in changes.items() if value is not None})
+        update = update_of(row_key(row.name), {name: value for name, value in changes.items() if value is not None})
         update["ConditionExpression"] = "attribute_not_exists(ended_at) AND attribute_exists(file_id)"
         if self._flip(row.name, update, doing):
             return self._existing(row.name, doing)
@@ -386,9 +359,9 @@ class StepFunctionsEngine(WorkflowEngine):
 
     def _flip(self, name: str, update: Mapping[str, Any], doing: str) -> bool:
         """Write an end and let go of the lock; False where it ended before, or others were at it all the time."""
-        end, free = {"Update": {"TableName": _TABLE, **update}}, {"Delete": {"TableName": _TABLE, **_unlock(name)}}
+        end, free = {"Update": {"TableName": _TABLE, **update}}, {"Delete": {"TableName": _TABLE, **unlock(name)}}
         for _ in range(_ATTEMPTS):
-            holder = (self._item(_lock_key(name), doing) or {}).get("live_execution", name)
+            holder = (self._item(lock_key(name), doing) or {}).get("live_execution", name)
             try:
                 with _conditional(doing):
                     self._client("dynamodb").transact_write_items(
@@ -404,7 +377,7 @@ class StepFunctionsEngine(WorkflowEngine):
 
     # -- freshness -------------------------------------------------------------------------------------------
 
-    def _refreshed(self, row: _Row) -> _Row:
+    def _refreshed(self, row: Row) -> Row:
         """The row as things stand at Step Functions; a start that was cut off long ago is finished."""
         if row.status.ended:
             return row
@@ -424,16 +397,16 @@ class StepFunctionsEngine(WorkflowEngine):
         if any(_is_end(event) for event in tail):
             return self._recorded(row, doing) or row
         entered = [event["stateEnteredEventDetails"]["name"] for event in tail if "stateEnteredEventDetails" in event]
-        return _Row({**row.values, "state": entered[0]}) if entered else row
+        return Row({**row.values, "state": entered[0]}) if entered else row
 
-    def _started_late(self, row: _Row) -> _Row:
+    def _started_late(self, row: Row) -> Row:
         """Finish a start that was cut off a while ago; a younger one is left to whoever makes it."""
         if self._clock.now() - parse_timestamp(row["created_at"]) < _FINISH_START_AFTER:
             return row
         try:
             return self._launched(row, f"starting {row.name}")
         except PlatformError as error:
-            return _Row({**row.values, "pending_reason": f"could not be started: {error.public}"})
+            return Row({**row.values, "pending_reason": f"could not be started: {error.public}"})
 
     # -- history ---------------------------------------------------------------------------------------------
 
@@ -448,10 +421,10 @@ class StepFunctionsEngine(WorkflowEngine):
                 yield from page["events"]
 
     def _keep_history(self, name: str, events: Iterable[HistoryEvent], doing: str) -> None:
-        for number, chunk in enumerate(_chunks(events), 1):
-            self._put({**_key(name, f"history#{number:06d}"), "events": zlib.compress(chunk)}, doing)
+        for number, chunk in enumerate(chunks(events), 1):
+            self._put({**row_key(name, f"history#{number:06d}"), "events": zlib.compress(chunk)}, doing)
 
-    def _kept_history(self, row: _Row, doing: str) -> Iterator[HistoryEvent]:
+    def _kept_history(self, row: Row, doing: str) -> Iterator[HistoryEvent]:
         left = json.loads(self._body(row, "input"))
         with translated(doing):
             pages = self._client("dynamodb").get_paginator("query")
@@ -459,14 +432,14 @@ class StepFunctionsEngine(WorkflowEngine):
                 TableName=_TABLE,
                 KeyConditionExpression="file_id = :name AND begins_with(version, :history)",
                 ExpressionAttributeValues={
-                    ":name": {"S": _key(row.name)["file_id"]},
+                    ":name": {"S": row_key(row.name)["file_id"]},
                     ":history": {"S": "history#"},
                 },
                 ConsistentRead=True,
             ):
                 for item in page["Items"]:
                     for line in json.loads(zlib.decompress(item["events"]["B"])):
-                        yield _event_from(line, left)
+                        yield event_from(line, left)
                         left = left if line["output"] is None else line["output"]
 
     # -- the table -------------------------------------------------------------------------------------------
@@ -474,28 +447,28 @@ class StepFunctionsEngine(WorkflowEngine):
     def _client(self, service: str) -> Any:
         return self._aws.client(service)
 
-    def _existing(self, name: str, doing: str) -> _Row:
+    def _existing(self, name: str, doing: str) -> Row:
         row = self._row(name)
         if row is None:
             raise NotFound(doing, "there is no execution of that name")
         return row
 
-    def _row(self, name: str) -> _Row | None:
-        found = self._item(_key(name), f"reading execution {name}")
-        return None if found is None else _Row(found)
+    def _row(self, name: str) -> Row | None:
+        found = self._item(row_key(name), f"reading execution {name}")
+        return None if found is None else Row(found)
 
     def _item(self, key: Mapping[str, str], doing: str) -> dict[str, Any] | None:
         with translated(doing):
-            found = self._client("dynamodb").get_item(TableName=_TABLE, Key=_to_item(key), ConsistentRead=True)
-        return _from_item(found["Item"]) if "Item" in found else None
+            found = self._client("dynamodb").get_item(TableName=_TABLE, Key=to_item(key), ConsistentRead=True)
+        return from_item(found["Item"]) if "Item" in found else None
 
     def _put(self, values: Mapping[str, Any], doing: str) -> None:
         with translated(doing):
-            self._client("dynamodb").put_item(TableName=_TABLE, Item=_to_item(values))
+            self._client("dynamodb").put_item(TableName=_TABLE, Item=to_item(values))
 
-    def _update(self, row: _Row, changes: Mapping[str, Any], *, expected: ExecutionStatus, doing: str) -> _Row | None:
+    def _update(self, row: Row, changes: Mapping[str, Any], *, expected: ExecutionStatus, doing: str) -> Row | None:
         """The row after ``changes``; None if it has another status by now."""
-        update = _update_of(_key(row.name), changes)
+        update = update_of(row_key(row.name), changes)
         update["ExpressionAttributeValues"][":expected"] = {"S": expected.value}
         try:
             with _conditional(doing):
@@ -507,20 +480,20 @@ class StepFunctionsEngine(WorkflowEngine):
                 )
         except _Refused:
             return None
-        return _Row(_from_item(found["Attributes"]))
+        return Row(from_item(found["Attributes"]))
 
-    def _body(self, row: _Row, which: str) -> str:
+    def _body(self, row: Row, which: str) -> str:
         """Input or output, as JSON, from the row or from one of its own."""
         inline = row.get(which)
         if inline is not None:
             return str(inline)
         doing = f"reading execution {row.name}"
-        kept = self._item(_key(row.name, f"data#{which}"), doing)
+        kept = self._item(row_key(row.name, f"data#{which}"), doing)
         if kept is None:
             raise NotFound(doing, f"its {which} is gone from the ledger")
         return str(kept["body"])
 
-    def _told(self, row: _Row) -> Execution:
+    def _told(self, row: Row) -> Execution:
         pending = row.status is ExecutionStatus.PENDING
         reason = row.get("pending_reason") or "it is about to be handed to Step Functions"
         has_output = row.get("output") is not None or bool(row.get("has_output"))
@@ -560,7 +533,7 @@ class _Outcome:
     started_at: str | None = None
 
 
-def _outcome(found: Mapping[str, Any], row: _Row, told: Narration) -> _Outcome:
+def _outcome(found: Mapping[str, Any], row: Row, told: Narration) -> _Outcome:
     """What DescribeExecution says, in our words."""
     reason = row.get("cancel_reason")
     error, cause = found.get("error"), found.get("cause")
@@ -593,43 +566,7 @@ def _is_end(event: Mapping[str, Any]) -> bool:
     return event["type"] in {"ExecutionSucceeded", "ExecutionFailed", "ExecutionAborted", "ExecutionTimedOut"}
 
 
-# -- history as text ---------------------------------------------------------------------------------------------
-
-
-def _chunks(events: Iterable[HistoryEvent]) -> Iterator[bytes]:
-    """Events as JSON lists, each small enough for a row. What a state was given is what the one before it left."""
-    lines: list[str] = []
-    size_bytes = 0
-    for event in events:
-        line = json.dumps(
-            {
-                "sequence": event.sequence,
-                "at": timestamp(event.at),
-                "state": event.state,
-                "event": event.event,
-                "attempt": event.attempt,
-                "output": event.output,
-                "error": event.error,
-                "cause": event.cause,
-            },
-            separators=(",", ":"),
-        )
-        if lines and size_bytes + len(line) > _CHUNK_LIMIT_BYTES:
-            yield f"[{','.join(lines)}]".encode()
-            lines, size_bytes = [], 0
-        lines.append(line)
-        size_bytes += len(line) + 1
-    if lines:
-        yield f"[{','.join(lines)}]".encode()
-
-
-def _event_from(line: Mapping[str, Any], given: Mapping[str, Any]) -> HistoryEvent:
-    return HistoryEvent(
-        **{**line, "at": parse_timestamp(line["at"])}, input=given if line["event"] == "entered" else None
-    )
-
-
-# -- keys, items, cursors ----------------------------------------------------------------------------------------
+# -- conditional writes -----------------------------------------------------------------------------------------
 
 
 class _Refused(Exception):  # noqa: N818 - inside this module only: a condition of a write did not hold
@@ -647,69 +584,3 @@ def _conditional(doing: str) -> Iterator[None]:
             if lost or error_code(error) == "ConditionalCheckFailedException":
                 raise _Refused from error
             raise
-
-
-def _key(name: str, row: str = _ROW) -> dict[str, str]:
-    return {"file_id": f"execution#{name}", "version": row}
-
-
-def _lock_key(name: str) -> dict[str, str]:
-    return {"file_id": f"base#{base_name(name)}", "version": _LIVE}
-
-
-def _unlock(name: str) -> dict[str, Any]:
-    """A delete of the lock that ``name`` holds."""
-    return {
-        "Key": _to_item(_lock_key(name)),
-        "ConditionExpression": "attribute_not_exists(file_id) OR live_execution = :holder",
-        "ExpressionAttributeValues": {":holder": {"S": name}},
-    }
-
-
-def _update_of(key: Mapping[str, str], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of an update that sets attributes, whatever they are called."""
-    return {
-        "Key": _to_item(key),
-        "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in changes),
-        "ExpressionAttributeNames": {f"#{name}": name for name in changes},
-        "ExpressionAttributeValues": _to_item({f":{name}": value for name, value in changes.items()}),
-    }
-
-
-def _to_item(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _to_attribute(value) for name, value in values.items()}
-
-
-def _to_attribute(value: Any) -> dict[str, Any]:
-    match value:
-        case bool():
-            return {"BOOL": value}
-        case int():
-            return {"N": str(value)}
-        case bytes():
-            return {"B": value}
-        case _:
-            return {"S": str(value)}
-
-
-def _from_item(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: next(iter(attribute.values())) for name, attribute in item.items()}
-
-
-def _listing_digest(status: ExecutionStatus | None, file_id: str | None) -> str:
-    asked = json.dumps([status and status.value, file_id])
-    return hashlib.sha256(asked.encode()).hexdigest()[:16]
-
-
-def _cursor(order: str, status: ExecutionStatus | None, file_id: str | None) -> str:
-    return f"{_listing_digest(status, file_id)}.{order.encode().hex()}"
-
-
-def _order_of(cursor: str | None, status: ExecutionStatus | None, file_id: str | None) -> str | None:
-    """Where a page begins. Raises InvalidRequest for a cursor of another listing."""
-    if cursor is None:
-        return None
-    found = _CURSOR.fullmatch(cursor)
-    if found is None or found[1] != _listing_digest(status, file_id) or len(found[2]) % 2:
-        raise InvalidRequest("listing executions", "that cursor is not one of ours", hint="Start from the first page")
-    return bytes.fromhex(found[2]).decode("utf-8", "replace")
