@@ -15,8 +15,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO, Final
 from urllib.parse import quote, urlencode
 
@@ -40,7 +38,6 @@ from contentplatform.storage.port import (
     USER_METADATA_LIMIT_BYTES,
     BucketRole,
     ByteRange,
-    HashSource,
     Listing,
     ObjectReader,
     ObjectStore,
@@ -51,9 +48,19 @@ from contentplatform.storage.port import (
     check_options,
     check_tags,
 )
+from contentplatform.storage.s3_answers import (
+    CHECKSUM_NAMES,
+    HASH_METADATA,
+    answered_at,
+    in_order,
+    keep_order,
+    listed,
+    version_id_of,
+    version_of,
+)
 
-HASH_METADATA: Final = "contentplatform-sha256"
-"""User metadata: the SHA-256 that the uploader computed. Ours, or that of a client which uploads past the platform."""
+__all__ = ["COPY_LIMIT_BYTES", "HASH_METADATA", "PART_SIZE_BYTES", "S3ObjectStore"]
+
 PART_SIZE_BYTES: Final = 16 << 20
 COPY_LIMIT_BYTES: Final = 5 << 30
 """Larger objects can't be copied by one call."""
@@ -65,13 +72,9 @@ _COPIED_PARTS_SIZE: Final = 16
 """A part that S3 copies is so many times as large as one that is sent: no byte of it comes through here."""
 _TOKEN_FORMAT: Final = 1
 _VERSION_ID: Final = re.compile(r"[\x21-\x7e]{1,1024}")
-_HEX_SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_CLASSES: Final = {storage_class.value: storage_class for storage_class in StorageClass}
-_CHECKSUM_NAMES: Final = ("ChecksumCRC64NVME", "ChecksumCRC32", "ChecksumCRC32C", "ChecksumSHA1", "ChecksumSHA256")
 _IS_A_MARKER: Final = frozenset({"405", "MethodNotAllowed"})
 _NO_SUCH_VERSION_ID: Final = frozenset({"400", "InvalidArgument", "NoSuchVersion"})
 _RESTORE_HINT: Final = "Ask for a restore, wait until it is done (hours), then read it"
-_KINDS_IN_ORDER: Final = "KindsInOrder"
 
 _logger = logging.getLogger(__name__)
 
@@ -141,7 +144,7 @@ class S3ObjectStore(ObjectStore):
                 Body=ready.whole(),
                 ChecksumSHA256=checksum,
             )
-        return _version_id(answer)
+        return version_id_of(answer)
 
     def _put_in_parts(
         self, bucket: BucketRole, key: str, ready: Outgoing, described: Mapping[str, Any], options: PutOptions
@@ -191,7 +194,7 @@ class S3ObjectStore(ObjectStore):
             except BaseException:
                 self._abort(client, upload)
                 raise
-        return _version_id(answer)
+        return version_id_of(answer)
 
     def _abort(self, client: Any, upload: Mapping[str, Any]) -> None:
         """Give up an upload; where even that fails, the lifecycle rule does it after some days."""
@@ -212,13 +215,13 @@ class S3ObjectStore(ObjectStore):
         return ObjectVersion(
             bucket=bucket,
             key=key,
-            version_id=_version_id(answer),
+            version_id=version_id_of(answer),
             size_bytes=0,
             sha256=None,
             etag="",
             content_type=PutOptions().content_type,
             storage_class=StorageClass.STANDARD,
-            created_at=_answered_at(answer),
+            created_at=answered_at(answer),
             is_latest=True,
             is_delete_marker=True,
         )
@@ -257,7 +260,7 @@ class S3ObjectStore(ObjectStore):
     def head(self, bucket: BucketRole, key: str, *, version_id: str | None = None) -> ObjectVersion:
         _check_readable(key, version_id)
         answer, is_latest = self._looked_up(bucket, key, version_id)
-        return _version(bucket, key, answer, is_latest=is_latest)
+        return version_of(bucket, key, answer, is_latest=is_latest)
 
     def _looked_up(self, bucket: BucketRole, key: str, version_id: str | None) -> tuple[Mapping[str, Any], bool]:
         """What HeadObject says of an object, and whether it is the current one.
@@ -271,7 +274,7 @@ class S3ObjectStore(ObjectStore):
             if version_id is None:
                 raise
             current = None
-        if version_id is None or (current is not None and _version_id(current) == version_id):
+        if version_id is None or (current is not None and version_id_of(current) == version_id):
             return current or {}, True
         return self._headed(bucket, key, version_id), False
 
@@ -284,7 +287,7 @@ class S3ObjectStore(ObjectStore):
 
     def _stored(self, bucket: BucketRole, key: str, version_id: str) -> ObjectVersion:
         """A version that was just written: S3's answer to a write lacks its time."""
-        return _version(bucket, key, self._headed(bucket, key, version_id), is_latest=True)
+        return version_of(bucket, key, self._headed(bucket, key, version_id), is_latest=True)
 
     # -- listing ---------------------------------------------------------------------------------------------
 
@@ -307,7 +310,7 @@ class S3ObjectStore(ObjectStore):
             answer = self._client(bucket).list_objects_v2(**arguments)
         following = answer.get("NextContinuationToken")
         return Listing(
-            objects=tuple(_listed(bucket, entry, is_latest=True) for entry in answer.get("Contents", ())),
+            objects=tuple(listed(bucket, entry, is_latest=True) for entry in answer.get("Contents", ())),
             common_prefixes=tuple(entry["Prefix"] for entry in answer.get("CommonPrefixes", ())),
             continuation=_token("objects", following, "") if answer.get("IsTruncated") and following else None,
         )
@@ -321,13 +324,13 @@ class S3ObjectStore(ObjectStore):
             arguments["KeyMarker"], arguments["VersionIdMarker"] = _parsed_token(continuation, "versions")
         client = self._client(bucket)
         client.meta.events.register(
-            "before-parse.s3.ListObjectVersions", _keep_order, unique_id="contentplatform-versions-in-order"
+            "before-parse.s3.ListObjectVersions", keep_order, unique_id="contentplatform-versions-in-order"
         )
         with self._asking("listing versions", bucket):
             answer = client.list_object_versions(**arguments)
         truncated = answer.get("IsTruncated")
         return Listing(
-            objects=tuple(_in_order(bucket, answer)),
+            objects=tuple(in_order(bucket, answer)),
             common_prefixes=(),
             continuation=_token("versions", answer["NextKeyMarker"], answer["NextVersionIdMarker"])
             if truncated
@@ -377,7 +380,7 @@ class S3ObjectStore(ObjectStore):
             answer = self._client(bucket).copy_object(
                 **self._object(bucket, key), **self._copied(source), **told, ChecksumAlgorithm="SHA256"
             )
-        return _version_id(answer)
+        return version_id_of(answer)
 
     def _copy_in_parts(self, source: ObjectVersion, bucket: BucketRole, key: str, options: PutOptions | None) -> str:
         if options is None:
@@ -457,7 +460,7 @@ class S3ObjectStore(ObjectStore):
 
     def _check_restored(self, source: ObjectVersion, doing: str) -> None:
         answer, _ = self._looked_up(source.bucket, source.key, source.version_id)
-        if _version(source.bucket, source.key, answer, is_latest=False).storage_class.archived and (
+        if version_of(source.bucket, source.key, answer, is_latest=False).storage_class.archived and (
             'ongoing-request="false"' not in answer.get("Restore", "")
         ):
             raise Archived(doing, "it is in an archive tier", hint=_RESTORE_HINT)
@@ -523,7 +526,7 @@ class _S3Reader:
         self._hash = None
         self._expected = ""
         if byte_range is None:
-            version = _version(bucket, key, answer, is_latest=True)
+            version = version_of(bucket, key, answer, is_latest=True)
             self._version = version if version_id is None else None
             if version.proven_sha256 is not None:
                 self._hash, self._expected = hashlib.sha256(), version.proven_sha256
@@ -534,7 +537,7 @@ class _S3Reader:
     def version(self) -> ObjectVersion:
         """What is being read; where the answer to the read did not tell all of it, S3 is asked now."""
         if self._version is None:
-            self._version = self._store.head(self._bucket, self._key, version_id=_version_id(self._answer))
+            self._version = self._store.head(self._bucket, self._key, version_id=version_id_of(self._answer))
         return self._version
 
     def read(self, size: int = -1, /) -> bytes:
@@ -576,88 +579,6 @@ class _S3Reader:
         self._left = last - byte_range.first + 1
 
 
-# -- what S3 answers -----------------------------------------------------------------------------------------------
-
-
-def _version(bucket: BucketRole, key: str, answer: Mapping[str, Any], *, is_latest: bool) -> ObjectVersion:
-    """The version that an answer to HeadObject or GetObject describes."""
-    metadata = dict(answer.get("Metadata", {}))
-    claim = metadata.pop(HASH_METADATA, "")
-    sha256, source = _hash_of(answer, claim)
-    return ObjectVersion(
-        bucket=bucket,
-        key=key,
-        version_id=_version_id(answer),
-        size_bytes=int(answer["ContentLength"]),
-        sha256=sha256,
-        etag=answer["ETag"].strip('"'),
-        content_type=answer.get("ContentType", PutOptions().content_type),
-        storage_class=_class_of(answer),
-        created_at=answer["LastModified"],
-        is_latest=is_latest,
-        user_metadata=metadata,
-        hash_source=source,
-    )
-
-
-def _hash_of(answer: Mapping[str, Any], claim: str) -> tuple[str | None, HashSource]:
-    """The SHA-256 of an object and who vouches for it. A checksum with ``-`` is one of its parts' checksums."""
-    checked = str(answer.get("ChecksumSHA256", ""))
-    if checked and "-" not in checked:
-        return base64.b64decode(checked).hex(), HashSource.STORE
-    if _HEX_SHA256.fullmatch(claim) is None:
-        return None, HashSource.STORE
-    values = [str(answer[name]) for name in _CHECKSUM_NAMES if answer.get(name)]
-    bound = answer.get("ChecksumType") == "FULL_OBJECT" and bool(values) and not any("-" in text for text in values)
-    return claim, HashSource.BOUND if bound else HashSource.UPLOADER
-
-
-def _listed(bucket: BucketRole, entry: Mapping[str, Any], *, is_latest: bool, is_marker: bool = False) -> ObjectVersion:
-    return ObjectVersion(
-        bucket=bucket,
-        key=entry["Key"],
-        version_id=entry.get("VersionId", ""),
-        size_bytes=int(entry.get("Size", 0)),
-        sha256=None,
-        etag=entry.get("ETag", "").strip('"'),
-        content_type=PutOptions().content_type,
-        storage_class=_class_of(entry),
-        created_at=entry["LastModified"],
-        is_latest=is_latest,
-        is_delete_marker=is_marker,
-    )
-
-
-def _keep_order(response_dict: Mapping[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """Note the order of versions and markers in a listing: its parsed form has each in a list of its own."""
-    kinds = re.findall(rb"<(Version|DeleteMarker)>", response_dict["body"])
-    customized_response_dict[_KINDS_IN_ORDER] = kinds
-
-
-def _in_order(bucket: BucketRole, answer: Mapping[str, Any]) -> Iterator[ObjectVersion]:
-    """Versions and delete markers as S3 listed them: by key, the newest first."""
-    versions, markers = iter(answer.get("Versions", ())), iter(answer.get("DeleteMarkers", ()))
-    for kind in answer[_KINDS_IN_ORDER]:
-        is_marker = kind == b"DeleteMarker"
-        entry = next(markers if is_marker else versions)
-        yield _listed(bucket, entry, is_latest=entry["IsLatest"], is_marker=is_marker)
-
-
-def _class_of(answer: Mapping[str, Any]) -> StorageClass:
-    """A class that the platform does not use, met on what was uploaded past it, reads at once as STANDARD does."""
-    return _CLASSES.get(answer.get("StorageClass", ""), StorageClass.STANDARD)
-
-
-def _version_id(answer: Mapping[str, Any]) -> str:
-    return str(answer.get("VersionId", "null"))
-
-
-def _answered_at(answer: Mapping[str, Any]) -> datetime:
-    """When S3 answered, by its own clock: it tells the time of a delete marker only in listings."""
-    moment = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-    return moment.astimezone(UTC)
-
-
 # -- what S3 is asked ----------------------------------------------------------------------------------------------
 
 
@@ -677,7 +598,7 @@ def _sent(send: Callable[[int], Mapping[str, Any]], parts: int) -> list[dict[str
 
 def _kept(answer: Mapping[str, Any]) -> dict[str, Any]:
     """What completing an upload must repeat of the answer to a part."""
-    return {name: answer[name] for name in ("ETag", *_CHECKSUM_NAMES) if answer.get(name)}
+    return {name: answer[name] for name in ("ETag", *CHECKSUM_NAMES) if answer.get(name)}
 
 
 def _condition(options: PutOptions) -> dict[str, Any]:
