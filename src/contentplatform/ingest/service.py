@@ -77,6 +77,16 @@ class Reconciled:
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a version is processed: as what, by which processor, and what people are told of that."""
+
+    kind: MediaKind
+    route: MediaKind
+    note: str | None
+    refusal: Mapping[str, str] | None
+
+
 class IngestService:
     """Handles one key at a time; safe to call for the same key from several places at once."""
 
@@ -185,6 +195,8 @@ class IngestService:
         entry = entries.get(current.version_id) or self._new_entry(current, found)
         if self._needs_execution(entry):
             entry = self._start(entry, key, lane)
+        elif entry.status is ProcessingStatus.PENDING and not self._has_begun(entry):
+            self._hand_over(entry, self._plan(entry, key), key, lane)  # who stored it may have failed before that
         self._point(record, entry, key, shown_anew=bool(forgotten))
         crashpoint("ingest.recorded")
         return entry
@@ -291,41 +303,48 @@ class IngestService:
 
     def _start(self, entry: LedgerEntry, key: str, lane: Lane) -> LedgerEntry:
         """Store the entry as pending under a new execution, and start that."""
-        sniffed = Sniffed(entry.content_type, entry.kind)
-        refusal = refusal_of(key, entry.claimed_type, sniffed)
+        plan = self._plan(entry, key)
+        name = next_name(self._engine, execution_name(entry.file_id, entry.version_id, recipe(plan.route)))
+        entry = self._catalog.put_entry(
+            replace(
+                entry,
+                kind=plan.kind,
+                status=ProcessingStatus.PENDING,
+                execution=name,
+                note=plan.note,
+                error=None,
+                error_code=None,
+            )
+        )
+        self._hand_over(entry, plan, key, lane)
+        return entry
+
+    def _plan(self, entry: LedgerEntry, key: str) -> _Plan:
+        """How a version is processed."""
+        refusal = refusal_of(key, entry.claimed_type, Sniffed(entry.content_type, entry.kind))
         route = entry.kind if entry.kind in self._processed_kinds and refusal is None else MediaKind.GENERIC
         kind = MediaKind.GENERIC if refusal is not None else entry.kind
         note = None
         if refusal is None and kind is not MediaKind.GENERIC and route is MediaKind.GENERIC:
             note = f"kept as it is: this version of the platform makes no renditions of {kind.value} files yet"
-        note = joined_notes(hash_note(entry.note), note)
-        name = next_name(self._engine, execution_name(entry.file_id, entry.version_id, recipe(route)))
-        entry = self._catalog.put_entry(
-            replace(
-                entry,
-                kind=kind,
-                status=ProcessingStatus.PENDING,
-                execution=name,
-                note=note,
-                error=None,
-                error_code=None,
-            )
-        )
+        return _Plan(kind, route, joined_notes(hash_note(entry.note), note), refusal)
+
+    def _hand_over(self, entry: LedgerEntry, plan: _Plan, key: str, lane: Lane) -> None:
+        """Start the entry's execution; nothing happens where that was done before."""
         data: dict[str, Any] = {
             "bucket": BucketRole.PRIMARY.value,
             "key": key,
             "version_id": entry.version_id,
             "file_id": entry.file_id,
-            "kind": kind.value,
-            "route": route.value,
-            "execution": name,
+            "kind": plan.kind.value,
+            "route": plan.route.value,
+            "execution": entry.execution,
         }
-        if note is not None:
-            data["note"] = note
-        if refusal is not None:
-            data["refusal"] = refusal
-        self._engine.start(name, file_id=entry.file_id, version_id=entry.version_id, data=data, lane=lane)
-        return entry
+        if plan.note is not None:
+            data["note"] = plan.note
+        if plan.refusal is not None:
+            data["refusal"] = plan.refusal
+        self._engine.start(entry.execution, file_id=entry.file_id, version_id=entry.version_id, data=data, lane=lane)
 
     # -- hashes that take long -------------------------------------------------------------------------------
 
