@@ -29,7 +29,7 @@ class Function:
 
     name: str
     does: str
-    memory_mb: int = 256
+    memory_mb: int = 512
     """Lambda gives processor time in proportion: 1 769 MB is one whole processor."""
     timeout_seconds: int = 60
     scratch_mb: int = 512
@@ -43,7 +43,7 @@ class Function:
 
 
 FUNCTIONS: Final = (
-    Function("content-upload-handler", "records an upload and starts its processing", 512, 900),
+    Function("content-upload-handler", "records an upload and starts its processing", timeout_seconds=900),
     Function(
         "content-image-processor",
         "makes an image's renditions",
@@ -53,20 +53,20 @@ FUNCTIONS: Final = (
         scratch_mb=2_048,
         layers=(Layer.RUNTIME, Layer.IMAGES),
     ),
-    Function("content-video-processor", "starts the encoding of a video", 256, 300),
+    Function("content-video-processor", "starts the encoding of a video", timeout_seconds=300),
     Function("check-mediaconvert-status", "asks how far the encoding is"),
     Function("content-video-finisher", "verifies a video's renditions and completes them", 1_024, 900),
     Function("content-audio-processor", "makes a sound's renditions", 1_024, 900),
     Function("content-document-processor", "makes a document's preview and takes its text", 1_024, 300),
-    Function("content-generic-processor", "notes what can be told of any file", 256, 300),
+    Function("content-generic-processor", "notes what can be told of any file", timeout_seconds=300),
     Function("update-metadata", "commits what processing found"),
     Function("record-failure", "writes down why processing failed"),
     Function("cloudfront-invalidation", "takes what was replaced off the edge"),
-    Function("content-search-indexer", "brings changed records into the search table", 256, 60),
-    Function("content-execution-recorder", "keeps the history of an execution that ended", 256, 60),
-    Function("content-reconciler", "finds what no event told", 512, 900),
-    Function("content-backup-validator", "compares the second copy with the first", 512, 900),
+    Function("content-search-indexer", "brings changed records into the search table"),
+    Function("content-execution-recorder", "keeps the history of an execution that ended"),
+    Function("content-reconciler", "finds what no event told", timeout_seconds=900),
+    Function("content-backup-validator", "compares the second copy with the first", timeout_seconds=900),
     Function("content-metadata-export", "writes the catalog where questions can be put to it", 1_769, 900, 2_048),
-    Function("cost-report-generator", "reports what the last week cost", 256, 60),
+    Function("cost-report-generator", "reports what the last week cost"),
 )
 BY_NAME: Final = {function.name: function for function in FUNCTIONS}
