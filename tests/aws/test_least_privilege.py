@@ -23,6 +23,8 @@ from contentplatform.lambdas.functions import FUNCTIONS
 REFUSED: Final = "may not do this"
 """In the words of whatever AWS does not allow."""
 POLICY: Final = "rights"
+SLOW: Final = frozenset({"content-reconciler", "content-execution-recorder"})
+"""They do what the upload handler and the recording of a failure do, over more: only in the long runs."""
 _BUCKET: Final = re.compile(r"arn:aws:s3:::content-platform-([a-z]+)-[a-z]+(.*)")
 
 
@@ -308,7 +310,7 @@ def check_each_right(stage: Stage, role: Role, call: str, rights: Iterable[Right
 @pytest.mark.parametrize(
     ("function", "call"),
     [
-        pytest.param(function, call, marks=[pytest.mark.soak] if function == "content-reconciler" else [])
+        pytest.param(function, call, marks=[pytest.mark.soak] if function in SLOW else [])
         for function, calls in PROVED.items()
         for call in calls
     ],
@@ -336,13 +338,9 @@ def test_every_reason_in_the_list_is_still_one(home: AwsHome) -> None:
     assert not left, "no role has such a right that is not proved"
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
-    ("function", "call"),
-    [
-        pytest.param(function, call, marks=[pytest.mark.soak] if function == "content-reconciler" else [])
-        for function, calls in CALLS.items()
-        for call in calls
-    ],
+    ("function", "call"), [(function, call) for function, calls in CALLS.items() for call in calls]
 )
 def test_no_call_misses_the_rights_in_the_list(stage: Stage, function: str, call: str) -> None:
     """Where one does, the right can be proved."""
