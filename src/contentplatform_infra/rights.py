@@ -142,7 +142,8 @@ class Places:
 
 # -- what the code does ------------------------------------------------------------------------------------------
 
-_READ: Final = ("s3:GetObject", "s3:GetObjectVersion")
+_READ_CURRENT: Final = ("s3:GetObject",)
+_READ: Final = (*_READ_CURRENT, "s3:GetObjectVersion")
 _READ_TAGS: Final = ("s3:GetObjectTagging", "s3:GetObjectVersionTagging")
 _WRITE: Final = ("s3:PutObject", "s3:AbortMultipartUpload")
 _WRITE_TAGS: Final = ("s3:PutObjectTagging",)
@@ -165,12 +166,12 @@ _RECORDS: Final = (OnTable(METADATA, _GET_AND_PUT), OnTable(LEDGER, _ENTRIES))
 _ORIGINALS: Final = (OnBucket(BucketRole.PRIMARY, _LIST), OnObjects(BucketRole.PRIMARY, _ALL, _READ))
 _MANIFESTS: Final = (
     OnBucket(BucketRole.ANALYTICS, _LIST),
-    OnObjects(BucketRole.ANALYTICS, (f"{MANIFEST_FOLDER}/",), (*_READ, *_WRITE, *_ERASE)),
+    OnObjects(BucketRole.ANALYTICS, (f"{MANIFEST_FOLDER}/",), (*_READ_CURRENT, *_WRITE, *_ERASE)),
 )
 """A file's sidecar: written anew, and only its newest version kept."""
 _HASHING: Final = (
     OnBucket(BucketRole.ANALYTICS, _LIST_VERSIONS),
-    OnObjects(BucketRole.ANALYTICS, (f"{STATE_FOLDER}/",), (*_READ, *_WRITE, *_ERASE)),
+    OnObjects(BucketRole.ANALYTICS, (f"{STATE_FOLDER}/",), (*_READ_CURRENT, *_WRITE, *_ERASE)),
 )
 """Where the hash of a large file stands: kept after each step, erased after the last."""
 _PURGE: Final = (OnParameter(DISTRIBUTION_PARAMETER), OnDistribution(("cloudfront:CreateInvalidation",)))
@@ -183,7 +184,7 @@ _TAKE_OFF: Final = (
 _SHOW: Final = (
     *_TAKE_OFF,
     OnBucket(BucketRole.PROCESSED, _LIST),
-    OnObjects(BucketRole.PROCESSED, PUBLIC_PREFIXES, (*_READ, *_WRITE, *_WRITE_TAGS)),
+    OnObjects(BucketRole.PROCESSED, PUBLIC_PREFIXES, (*_READ_CURRENT, *_WRITE, *_WRITE_TAGS)),
     OnObjects(BucketRole.PROCESSED, (VERSIONS_PREFIX,), (*_READ, *_READ_TAGS)),
 )
 """Public keys are copies of a version's own renditions."""
@@ -260,7 +261,7 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
     "content-reconciler": (
         *_TAKE_IN,
         OnTable(METADATA, ("dynamodb:Query", "dynamodb:BatchGetItem"), ("by-upload-time",)),
-        OnObjects(BucketRole.ANALYTICS, (POSITION_KEY,), (*_READ, *_WRITE)),
+        OnObjects(BucketRole.ANALYTICS, (POSITION_KEY,), (*_READ_CURRENT, *_WRITE)),
         _FAILED_CALLS,
     ),
     "content-backup-validator": (
@@ -269,13 +270,13 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
         OnBucket(BucketRole.BACKUP, _LIST_VERSIONS),
         OnObjects(BucketRole.BACKUP, _ALL, _READ),
         OnBucket(BucketRole.ANALYTICS, _LIST),
-        OnObjects(BucketRole.ANALYTICS, (REPORTS_PREFIX,), (*_READ, *_WRITE)),
+        OnObjects(BucketRole.ANALYTICS, (REPORTS_PREFIX,), (*_READ_CURRENT, *_WRITE)),
         _ALERT,
         _FAILED_CALLS,
     ),
     "content-metadata-export": (
         OnTable(METADATA, ("dynamodb:Query", "dynamodb:BatchGetItem"), ("by-upload-time",)),
-        OnObjects(BucketRole.ANALYTICS, (CONTENT_METADATA.folder,), ("s3:GetObjectVersion", *_WRITE)),
+        OnObjects(BucketRole.ANALYTICS, (CONTENT_METADATA.folder,), _WRITE),
         _FAILED_CALLS,
     ),
     "cost-report-generator": (

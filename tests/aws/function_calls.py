@@ -218,8 +218,9 @@ def _told_of(stage: Stage, key: str) -> Event:
 
 
 def _new_file(stage: Stage) -> str:
+    """Past the platform: nobody vouches for its hash."""
     key = stage.key("new.txt")
-    stage.put(key, _TEXT)
+    stage.home.aws.client("s3").put_object(Bucket=stage.primary, Key=key, Body=_TEXT)
     return key
 
 

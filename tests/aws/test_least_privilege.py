@@ -82,7 +82,7 @@ _LOOKED_UP: Final = {"in a new process": "contentplatform/cloudfront/distributio
 _OWN_RECORDS: Final = (
     "content-metadata: dynamodb:GetItem dynamodb:PutItem\ncontent-ledger: dynamodb:GetItem dynamodb:PutItem"
 )
-_OF_A_MANIFEST: Final = "analytics/catalog/manifests/*: s3:GetObject s3:GetObjectVersion s3:PutObject"
+_OF_A_MANIFEST: Final = "analytics/catalog/manifests/*: s3:GetObject s3:PutObject"
 _TAKEN_OFF: Final = f"""
     {_PURGED}
     processed: s3:ListBucketVersions
@@ -109,7 +109,7 @@ _TAKE_IN: Final[Mapping[str, str]] = {
         processed/versions/*: s3:DeleteObjectVersion
     """,
     "a photo brought back": """
-        processed/processed/thumbnails/*: s3:GetObjectVersion s3:PutObject
+        processed/processed/thumbnails/*: s3:PutObject
         processed/versions/*: s3:GetObject s3:GetObjectVersion
     """,
     "a file deleted while it is processed": """
@@ -135,10 +135,11 @@ PROVED: Final[Mapping[str, Mapping[str, str]]] = {
     "content-image-processor": {
         "a new photo": f"""
             primary/*: s3:GetObject s3:GetObjectVersion
-            processed/versions/*: s3:GetObject s3:GetObjectVersion s3:PutObject
+            processed/versions/*: s3:PutObject
             {_OWN_RECORDS}
             content-ledger/index/by-content: dynamodb:Query
         """,
+        "a photo whose content is known": "processed/versions/*: s3:GetObject s3:GetObjectVersion",
         "a photo that is deleted meanwhile": """
             processed: s3:ListBucketVersions
             processed/versions/*: s3:DeleteObjectVersion
@@ -151,7 +152,7 @@ PROVED: Final[Mapping[str, Mapping[str, str]]] = {
     "update-metadata": {
         "a new photo": f"""
             processed: s3:ListBucketVersions
-            processed/processed/thumbnails/*: s3:GetObject s3:GetObjectVersion s3:PutObject
+            processed/processed/thumbnails/*: s3:GetObject s3:PutObject
             processed/versions/*: s3:GetObject s3:GetObjectVersion
             {_OF_A_MANIFEST}
             {_OWN_RECORDS} dynamodb:Query
@@ -179,7 +180,7 @@ PROVED: Final[Mapping[str, Mapping[str, str]]] = {
     "content-reconciler": {
         **_TAKE_IN,
         "a stretch that is left": """
-            analytics/reconciliation/position.json*: s3:GetObject s3:GetObjectVersion s3:PutObject
+            analytics/reconciliation/position.json*: s3:GetObject s3:PutObject
             content-metadata/index/by-upload-time: dynamodb:Query
         """,
     },
@@ -187,7 +188,7 @@ PROVED: Final[Mapping[str, Mapping[str, str]]] = {
         "a file": """
             primary: s3:ListBucketVersions
             backup: s3:ListBucketVersions
-            analytics/backup-reports/*: s3:GetObject s3:GetObjectVersion s3:PutObject
+            analytics/backup-reports/*: s3:GetObject s3:PutObject
         """,
         "a copy that was stored in parts": """
             primary/*: s3:GetObject s3:GetObjectVersion
@@ -199,7 +200,7 @@ PROVED: Final[Mapping[str, Mapping[str, str]]] = {
         "a file": """
             content-metadata: dynamodb:BatchGetItem
             content-metadata/index/by-upload-time: dynamodb:Query
-            analytics/content-metadata/*: s3:GetObjectVersion s3:PutObject
+            analytics/content-metadata/*: s3:PutObject
         """
     },
     "cost-report-generator": {"a week": "backup-alerts: sns:Publish"},
@@ -224,7 +225,7 @@ UNPROVED: Final[Mapping[str, str]] = {
     "content-upload-handler content-reconciler content-metadata-export content-image-processor: dynamodb:Query": (
         _INDEX_ALONE
     ),
-    "content-upload-handler content-reconciler: s3:GetObjectVersion s3:PutObject": _STEPS,
+    "content-upload-handler content-reconciler: s3:PutObject": _STEPS,
     "cost-report-generator: ce:GetCostAndUsage freetier:GetFreeTierUsage": "the bill here knows no roles",
 }
 """``functions: actions`` that no call here proves, and why. What a call proves of a function is not meant."""
