@@ -155,7 +155,9 @@ class Stage:
         with waiting_workflow(self.home):
             self.put(key, body)
             self.home.platform.ingest.handle(key)
-        return self.home.platform.catalog.get_entry(file_id(key), self.version(key)).execution
+            name = self.home.platform.catalog.get_entry(file_id(key), self.version(key)).execution
+            waits(self.home, name)
+        return name
 
     def version(self, key: str) -> str:
         """The current version of a key."""
@@ -196,6 +198,11 @@ def waiting_workflow(home: AwsHome) -> Iterator[None]:
         yield
     finally:
         states.update_state_machine(stateMachineArn=arn, definition=text)
+
+
+def waits(home: AwsHome, name: str) -> None:
+    """Return when an execution has begun to wait: the emulator looks the workflow up a moment after its start."""
+    until(lambda: home.platform.engine.get(name).state == "Wait", f"{name} waits")
 
 
 def machine_arn(home: AwsHome) -> str:

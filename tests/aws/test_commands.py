@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aws.conftest import until
+from aws.function_calls import waiting_workflow, waits
 from aws.test_flow import jpeg
 from contentplatform.app import AwsHome
 from contentplatform.cli.main import main
@@ -113,10 +114,9 @@ def test_what_failed_is_listed_retried_and_can_be_cancelled(cli: Cli, folder: st
 
 
 def test_an_execution_is_cancelled(cli: Cli, home: AwsHome, photo: str) -> None:
-    from aws.function_calls import waiting_workflow  # noqa: PLC0415 - only here
-
     with waiting_workflow(home):
         started = cli.json("reprocess", photo, "--no-wait")["started"][photo]
+        waits(home, started)
     assert cli.json("executions", "show", started)["status"] == "running"
     assert cli.json("executions", "cancel", started, "--reason", "not now")["status"] == "cancelled"
     shown = cli.json("show", photo)

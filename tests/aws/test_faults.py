@@ -19,7 +19,7 @@ from typing import Any, Final
 import pytest
 
 from aws.conftest import Deployed, until
-from aws.function_calls import execution_arn, machine_arn, waiting_workflow
+from aws.function_calls import execution_arn, machine_arn, waiting_workflow, waits
 from aws.test_flow import PRIMARY, jpeg, platform, put, record_of
 from aws.test_least_privilege import Role, without
 from contentplatform.app import PROCESSED_KINDS, AwsHome
@@ -250,6 +250,7 @@ def test_an_execution_that_was_stopped_by_hand_leaves_a_failed_record(
     with waiting_workflow(home):
         put(home, key, b"words\n")
         entry = until(lambda: _entry(home, key), "its execution runs")
+        waits(home, entry.execution)
     states = home.aws.client("stepfunctions")
     states.stop_execution(executionArn=execution_arn(home, entry.execution), cause="it took too long for me")
     record = record_of(home, key)
