@@ -271,12 +271,18 @@ class Library:
         self._store.delete(BucketRole.PRIMARY, source)
         self._publication.show(replace(record, deleted_at=self._clock.now()))
         self._publication.drop_manifest(record.file_id)
-        self._catalog.remove(record.file_id, record.revision, moved_to=new_id)
+        repeated(lambda: self._leave_redirect(record, new_id), f"leaving word that {source} is now {target}")
         for entry in entries.values():
             self._publication.erase_renditions(entry)
         self._publication.show(stored)
         self._ingest.handle(target)
         return self._catalog.get(new_id)
+
+    def _leave_redirect(self, record: Record, new_id: str) -> None:
+        """Replace the record of a file that was moved away; whoever heard of the deletion may have hidden it before."""
+        now = self._catalog.get(record.file_id)
+        hidden = now.deleted_at is not None and now.version_id == record.version_id
+        self._catalog.remove(record.file_id, now.revision if hidden else record.revision, moved_to=new_id)
 
     def _copy_versions(self, source: str, target: str) -> dict[str, str]:
         """Copy every version, the oldest first, unless an earlier try did; old version ids and what they became."""
