@@ -10,9 +10,10 @@ import pytest
 
 from aws.conftest import until
 from aws.function_calls import waiting_workflow, waits
-from aws.test_flow import jpeg
+from aws.test_flow import PRIMARY, jpeg
 from contentplatform.app import AwsHome
 from contentplatform.cli.main import main
+from contentplatform.ingest.queue import UPLOADS
 
 
 class Cli:
@@ -145,3 +146,14 @@ def test_the_home_is_taken_from_the_environment_too(
     assert ended.value.code == 5
     assert home.place().startswith("s3://")
     assert "this machine" in capsys.readouterr().err
+
+
+def test_events_that_wait_for_a_person_are_listed_and_tried_again(cli: Cli, home: AwsHome) -> None:
+    sqs = home.aws.client("sqs")
+    url = sqs.get_queue_url(QueueName=UPLOADS.dead_letter_name)["QueueUrl"]
+    record = {"eventSource": "aws:s3", "s3": {"bucket": {"name": PRIMARY}, "object": {"key": "long+gone.txt"}}}
+    sqs.send_message(QueueUrl=url, MessageBody=json.dumps({"Records": [record]}))
+    [item] = cli.json("events", "list", code=1)["items"]
+    assert item["key"] == "long gone.txt"
+    assert cli.json("events", "redrive") == {"redriven": 1}
+    assert cli.json("events", "list")["items"] == []
