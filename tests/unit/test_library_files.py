@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from contentplatform.catalog.port import LedgerEntry, Record
 from contentplatform.errors import Conflict, ErrorCode, InvalidRequest, NotFound
 from contentplatform.ingest.library import TAG_LIMIT, Edit
-from contentplatform.media import MediaKind, ProcessingStatus
+from contentplatform.media import MediaKind, ProcessingStatus, file_id
 from contentplatform.processing.presets import recipe
 from contentplatform.storage.port import LIST_PAGE_SIZE, BucketRole, PutOptions
 from contentplatform.workflow.port import ExecutionStatus
@@ -188,6 +191,33 @@ def test_moving_onto_an_existing_file_is_refused(platform: MemoryPlatform) -> No
     with pytest.raises(Conflict, match="there is a file already"):
         platform.library.move("a.jpg", "b.jpg")
     assert original(platform, "b.jpg") == TWO
+
+
+def test_a_move_goes_on_where_the_upload_handler_was_faster(platform: MemoryPlatform) -> None:
+    """On aws the handler hears of the copy while the move is under way, and writes of it first."""
+    added(platform, "a.jpg", ONE)
+    heard: list[str] = []
+
+    def after_the_handler(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def put(value: LedgerEntry | Record) -> LedgerEntry | Record:
+            name = f"{type(value).__name__} of {value.file_id}"
+            if value.file_id == file_id("b.jpg") and value.revision == 0 and name not in heard:
+                heard.append(name)
+                platform.ingest.handle("b.jpg")
+            written: LedgerEntry | Record = write(value)
+            return written
+
+        return put
+
+    catalog = platform.catalog
+    catalog.put_entry = after_the_handler(catalog.put_entry)  # type: ignore[method-assign, assignment]  # the handler's timing
+    catalog.put = after_the_handler(catalog.put)  # type: ignore[method-assign, assignment]  # same
+    moved = platform.library.move("a.jpg", "b.jpg")
+    assert heard
+    platform.settle()
+    assert (moved.file_path, platform.catalog.get(file_id("b.jpg")).status) == ("b.jpg", ProcessingStatus.COMPLETED)
+    assert platform.catalog.redirect(file_id("a.jpg")) == file_id("b.jpg")
+    assert set(platform.public("b.jpg")) == {"thumbnails", "medium", "webp"}
 
 
 def test_moving_onto_a_file_that_was_moved_there_is_refused_too(platform: MemoryPlatform) -> None:

@@ -265,9 +265,12 @@ class Library:
             version_id=moved[record.version_id],
             renditions=current.renditions if current is not None else (),
             moved_from=(*record.moved_from, record.file_id),
-            revision=self._revision(new_id),
         )
-        stored = self._catalog.put(carried_record)
+        # On aws the upload handler hears of the copies, and may have written of them before.
+        stored = repeated(
+            lambda: self._catalog.put(replace(carried_record, revision=self._revision(new_id))),
+            f"recording {source} as {target}",
+        )
         self._store.delete(BucketRole.PRIMARY, source)
         self._publication.show(replace(record, deleted_at=self._clock.now()))
         self._publication.drop_manifest(record.file_id)
@@ -319,11 +322,11 @@ class Library:
             self._store.write_copy(stored, BucketRole.PROCESSED, stored_key)
             public = rendition_key(RENDITION_FOLDERS[rendition.name], target, extension)
             renditions.append(replace(rendition, key=public, stored_key=stored_key))
-        try:
-            revision = self._catalog.get_entry(carried.file_id, version_id).revision
-        except NotFound:
-            revision = 0
-        return self._catalog.put_entry(replace(carried, renditions=tuple(renditions), revision=revision))
+        carried = replace(carried, renditions=tuple(renditions))
+        return repeated(
+            lambda: self._catalog.put_entry(replace(carried, revision=self._entry_revision(carried))),
+            f"recording version {version_id} of {target}",
+        )
 
     # -- processing ------------------------------------------------------------------------------------------
 
@@ -428,6 +431,12 @@ class Library:
         if moved_to is None:
             return NotFound(doing, "there is no such file", hint="`contentplatform list` shows what there is")
         return NotFound(doing, f"it was moved to {self._catalog.get(moved_to).file_path}")
+
+    def _entry_revision(self, entry: LedgerEntry) -> int:
+        try:
+            return self._catalog.get_entry(entry.file_id, entry.version_id).revision
+        except NotFound:
+            return 0
 
     def _revision(self, identifier: str) -> int:
         try:
