@@ -86,13 +86,13 @@ def file_extension(key: str) -> str:
     return extension.lower() if dot and stem else ""
 
 
-def rendition_key(folder: str, key: str, extension: str) -> str:
-    """The public key of a rendition: its folder, the original's whole key, the rendition's own extension.
+def rendition_key(folder: str, key: str, extension: str, suffix: str = "") -> str:
+    """The public key of a rendition: its folder, the original's whole key, the rendition's own suffix and extension.
 
-    ``rendition_key("processed/thumbnails", "a/x.jpg", "jpg")`` is ``processed/thumbnails/a/x.jpg.jpg``, so two
-    originals never share one.
+    ``rendition_key("processed/thumbnails", "a/x.jpg", "jpg")`` is ``processed/thumbnails/a/x.jpg.jpg``, and
+    ``rendition_key("video-processed", "clip.mov", "mp4", "_720p")`` is ``video-processed/clip.mov_720p.mp4``.
     """
-    return f"{folder}/{key}.{extension}"
+    return f"{folder}/{key}{suffix}.{extension}"
 
 
 def _utf8(key: str) -> bytes:

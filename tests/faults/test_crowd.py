@@ -56,7 +56,7 @@ def check(home: LocalHome) -> None:
     assert {key: record.version_id for key, record in records.items()} == current
     public = {
         version.key: version.sha256
-        for folder in RENDITION_FOLDERS.values()
+        for folder in RENDITION_FOLDERS
         for version in walk(home.store, BucketRole.PROCESSED, f"{folder}/")
     }
     assert public == {

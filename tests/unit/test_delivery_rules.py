@@ -90,7 +90,7 @@ def test_the_edge_and_the_platform_agree_on_what_is_private(folder: str, key: st
 
 
 def test_every_rendition_is_served_and_nothing_else() -> None:
-    for folder in RENDITION_FOLDERS.values():
+    for folder in RENDITION_FOLDERS:
         assert is_served(f"{folder}/a.jpg")
         assert f"{folder}/" in SERVED_PREFIXES[BucketRole.PROCESSED]
     for key in ("versions/f/v/r/webp.webp", "processed/a.jpg", "catalog/x", "a", "", "raw", "processed/webp"):

@@ -301,10 +301,15 @@ def test_the_wheel_tells_version_licence_command_and_python(wheel: Path) -> None
     runtime = [line for line in told.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert sorted(re.split(r"[<>=]", line)[0] for line in runtime) == [
         "apsw",
+        "av",
         "click",
+        "imageio-ffmpeg",
+        "numpy",
         "pi-heif",
+        "pypdfium2",
         "pyvips",
         "pyvips-binary",
+        "rawpy",
     ]
 
 

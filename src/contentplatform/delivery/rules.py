@@ -19,7 +19,7 @@ from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
 from contentplatform.errors import InvalidRequest
-from contentplatform.processing.presets import RENDITION_FOLDERS
+from contentplatform.processing.presets import RENDITION_FOLDERS, VIDEO_FOLDER
 from contentplatform.storage.port import BucketRole
 
 VERSION_PARAMETER: Final = "v"
@@ -57,8 +57,7 @@ RAW_FOLDER: Final = "raw"
 RAW_KEY_PREFIX: Final = "public/raw/"
 """Originals under it are served as they are, under ``/raw/``."""
 IMAGE_FOLDERS: Final = ("processed/thumbnails", "processed/medium", "processed/webp")
-VIDEO_FOLDER: Final = "video-processed"
-SERVED_FOLDERS: Final = tuple(dict.fromkeys((*IMAGE_FOLDERS, VIDEO_FOLDER, *RENDITION_FOLDERS.values())))
+SERVED_FOLDERS: Final = RENDITION_FOLDERS
 """Folders of the processed bucket with public keys. ``versions/…`` is none of them."""
 SERVED_PREFIXES: Final[dict[BucketRole, tuple[str, ...]]] = {
     BucketRole.PROCESSED: tuple(f"{folder}/" for folder in SERVED_FOLDERS),

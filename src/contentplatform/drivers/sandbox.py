@@ -16,8 +16,8 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -121,8 +121,12 @@ class Sandbox:
         self._zygote: _ZygoteHandle | None = None
         self._closed = threading.Event()
 
-    def run(self, request: Mapping[str, Any], source: Path, scratch: Path, *, doing: str) -> JobReport:
+    def run(
+        self, request: Mapping[str, Any], source: Path, scratch: Path, *, doing: str, others: Sequence[Path] = ()
+    ) -> JobReport:
         """Run the function on ``source`` with the empty folder ``scratch`` as its current folder.
+
+        ``others`` are further files that it may read, at most 16: open descriptors from 5 on, in their order.
 
         A child that crashes is tried once more in an emptied folder. ``doing`` is the gerund errors begin with.
 
@@ -133,7 +137,7 @@ class Sandbox:
             Cancelled: the sandbox was closed.
         """
         for _ in range(_ATTEMPTS):
-            ended = self._attempt(request, source, scratch, doing)
+            ended = self._attempt(request, (source, *others), scratch, doing)
             if not _crashed(ended):
                 return _report(ended, self._limits, doing)
             _empty(scratch)
@@ -157,13 +161,13 @@ class Sandbox:
         if zygote is not None:
             zygote.end()
 
-    def _attempt(self, request: Mapping[str, Any], source: Path, scratch: Path, doing: str) -> _Ended:
+    def _attempt(self, request: Mapping[str, Any], sources: tuple[Path, ...], scratch: Path, doing: str) -> _Ended:
         order = {"request": request, "scratch": str(scratch.absolute()), "limits": asdict(self._limits)}
         answer_read, answer_write = os.pipe()
         verdict_read, verdict_write = os.pipe()
         try:
             try:
-                zygote = self._send(order, source, (answer_write, verdict_write), doing)
+                zygote = self._send(order, sources, (answer_write, verdict_write), doing)
             finally:
                 os.close(answer_write)
                 os.close(verdict_write)
@@ -172,21 +176,21 @@ class Sandbox:
             os.close(answer_read)
             os.close(verdict_read)
 
-    def _send(self, order: Mapping[str, Any], source: Path, pipes: tuple[int, int], doing: str) -> _ZygoteHandle:
+    def _send(
+        self, order: Mapping[str, Any], sources: tuple[Path, ...], pipes: tuple[int, int], doing: str
+    ) -> _ZygoteHandle:
         """Hand the job to a living zygote; one that died since the last job is replaced once."""
-        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-        try:
+        with ExitStack() as opened:
+            source, *others = (_opened(path, opened) for path in sources)
             for _ in range(_ATTEMPTS):
                 zygote = self._live_zygote(doing)
                 try:
                     with zygote.sending:
-                        send_frame(zygote.control, order, (descriptor, *pipes))
+                        send_frame(zygote.control, order, (source, *pipes, *others))
                 except OSError:
                     self._discard(zygote)
                 else:
                     return zygote
-        finally:
-            os.close(descriptor)
         raise self._interrupted(doing)
 
     def _await(self, zygote: _ZygoteHandle, answer_read: int, verdict_read: int, doing: str) -> _Ended:
@@ -239,6 +243,12 @@ def plain_file(scratch: Path, name: object, *, doing: str) -> Path:
     raise ProcessingFailed(
         doing, "the decoder answered nonsense", code=ErrorCode.CRASH, private=f"file {str(name)[:200]!r}"
     )
+
+
+def _opened(path: Path, until: ExitStack) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    until.callback(os.close, descriptor)
+    return descriptor
 
 
 def _start(entry_point: str, environment: Mapping[str, str]) -> _ZygoteHandle:

@@ -5,7 +5,8 @@ works always and costs a few milliseconds. So this process imports the job's mod
 the children (memory, time, threads, files), kills those over a limit, and tells the owner how each of them ended.
 
 It speaks over an inherited Unix socket. The owner sends frames (four bytes of length, JSON) with three descriptors: the
-source, the pipe for the job's answer, and the pipe for the verdict. Nothing here is fed with what a child says.
+source, the pipe for the job's answer, and the pipe for the verdict; behind them further sources, where a job has some.
+Nothing here is fed with what a child says.
 It ends, and everything under it, when the owner closes the socket or dies.
 
 Run as ``python -m contentplatform.drivers.zygote SOCKET OWNER_PID MODULE:FUNCTION``.
@@ -14,6 +15,7 @@ Run as ``python -m contentplatform.drivers.zygote SOCKET OWNER_PID MODULE:FUNCTI
 from __future__ import annotations
 
 import errno
+import fcntl
 import gc
 import importlib
 import json
@@ -38,7 +40,10 @@ from contentplatform.drivers.confinement import Confinement, JobLimits, confine
 from contentplatform.errors import ErrorCode, NoSpace, ProcessingFailed
 
 Job = Callable[[Mapping[str, Any], int], Mapping[str, Any]]
-"""A job gets its request and the descriptor of its source; the current folder is its scratch folder."""
+"""A job gets its request and the descriptor of its source; the current folder is its scratch folder.
+
+Further sources are the descriptors from ``FIRST_OTHER_DESCRIPTOR`` on, in their order.
+"""
 
 LENGTH: Final = struct.Struct("!I")
 _WATCH_MILLISECONDS: Final = 20
@@ -46,6 +51,8 @@ _SCRATCH_EVERY_WATCHES: Final = 10
 _PAGE_BYTES: Final = resource.getpagesize()
 _SOURCE_DESCRIPTOR: Final = 3
 _ANSWER_DESCRIPTOR: Final = 4
+FIRST_OTHER_DESCRIPTOR: Final = 5
+MOST_OTHER_SOURCES: Final = 16
 _STAT_THREADS: Final = 17  # fields of /proc/PID/stat behind the command's closing parenthesis
 _STAT_RESIDENT_PAGES: Final = 21
 
@@ -118,14 +125,15 @@ class Zygote:
         return self._control.fileno() not in ready or self._accept()
 
     def _accept(self) -> bool:
-        received = receive_frame(self._control, descriptors=3)
+        received = receive_frame(self._control, descriptors=3 + MOST_OTHER_SOURCES)
         if received is None:
             return False
         order, descriptors = received
-        self._start(order, *descriptors)
+        source, answer, verdict, *others = descriptors
+        self._start(order, (source, *others), answer, verdict)
         return True
 
-    def _start(self, order: Mapping[str, Any], source: int, answer: int, verdict: int) -> None:
+    def _start(self, order: Mapping[str, Any], sources: tuple[int, ...], answer: int, verdict: int) -> None:
         limits, scratch = JobLimits(**order["limits"]), Path(order["scratch"])
         try:
             pid = os.fork()
@@ -133,9 +141,9 @@ class Zygote:
             _tell(verdict, {"refused": error.strerror})
             pid = -1
         if pid == 0:
-            self._be_the_job(order["request"], limits, scratch, source, answer)
-        os.close(source)
-        os.close(answer)
+            self._be_the_job(order["request"], limits, scratch, sources, answer)
+        for descriptor in (*sources, answer):
+            os.close(descriptor)
         if pid < 0:
             os.close(verdict)
             return
@@ -146,7 +154,7 @@ class Zygote:
         self._poll.register(verdict, 0)  # an error event tells that nobody waits for this job any more
 
     def _be_the_job(
-        self, request: Mapping[str, Any], limits: JobLimits, scratch: Path, source: int, answer: int
+        self, request: Mapping[str, Any], limits: JobLimits, scratch: Path, sources: tuple[int, ...], answer: int
     ) -> None:
         """The child's whole life. It leaves by ``os._exit``: the zygote's clean-up is not its business."""
         code = 1
@@ -155,7 +163,7 @@ class Zygote:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             gc.disable()
-            _keep_only(source, answer)
+            _keep_only(sources, answer)
             confine(limits, scratch, self._own_pid)
             _write_all(_ANSWER_DESCRIPTOR, _frame(_outcome(self._job, request, limits)))
             code = 0
@@ -291,13 +299,19 @@ def _write_all(descriptor: int, content: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _keep_only(source: int, answer: int) -> None:
-    """Move the two descriptors to fixed places and close every other but the standard three, which are /dev/null."""
-    # Both may sit where the other has to go, so they are copied out of the way first.
-    high_source, high_answer = os.dup(source), os.dup(answer)
-    os.dup2(high_source, _SOURCE_DESCRIPTOR, inheritable=False)
-    os.dup2(high_answer, _ANSWER_DESCRIPTOR, inheritable=False)
-    os.closerange(_ANSWER_DESCRIPTOR + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+def _keep_only(sources: tuple[int, ...], answer: int) -> None:
+    """Move the descriptors to fixed places and close every other but the standard three, which are /dev/null."""
+    source, *others = sources
+    places = (
+        _SOURCE_DESCRIPTOR,
+        _ANSWER_DESCRIPTOR,
+        *range(FIRST_OTHER_DESCRIPTOR, FIRST_OTHER_DESCRIPTOR + len(others)),
+    )
+    # Each may sit where another has to go, so all are copied out of the way first.
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, places[-1] + 1) for descriptor in (source, answer, *others)]
+    for descriptor, place in zip(high, places, strict=True):
+        os.dup2(descriptor, place, inheritable=False)
+    os.closerange(places[-1] + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def _kill_group(pid: int) -> None:

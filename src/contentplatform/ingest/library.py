@@ -18,8 +18,8 @@ from contentplatform.catalog.port import Catalog, LedgerEntry, Record, Rendition
 from contentplatform.clock import Clock
 from contentplatform.errors import Conflict, ErrorCode, InvalidRequest, NotFound
 from contentplatform.ingest.service import CLAIM_METADATA, IngestService
-from contentplatform.media import MediaKind, ProcessingStatus, check_key, file_id, rendition_key
-from contentplatform.processing.presets import RENDITION_FOLDERS
+from contentplatform.media import MediaKind, ProcessingStatus, check_key, file_id
+from contentplatform.processing.presets import public_key
 from contentplatform.storage.port import BucketRole, ObjectReader, ObjectStore, ObjectVersion, PutOptions, versions_of
 from contentplatform.together import Together, repeated
 from contentplatform.workflow.port import Execution, ExecutionStatus, Lane, WorkflowEngine
@@ -320,7 +320,7 @@ class Library:
             stored_key = self._publication.stored_key(carried, rendition.name, extension)
             stored = self._store.head(BucketRole.PROCESSED, rendition.stored_key)
             self._store.write_copy(stored, BucketRole.PROCESSED, stored_key)
-            public = rendition_key(RENDITION_FOLDERS[rendition.name], target, extension)
+            public = public_key(rendition.name, target, extension)
             renditions.append(replace(rendition, key=public, stored_key=stored_key))
         carried = replace(carried, renditions=tuple(renditions))
         return repeated(

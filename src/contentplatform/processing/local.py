@@ -10,12 +10,32 @@ from typing import Any, Final
 from contentplatform.drivers.confinement import Confinement, JobLimits
 from contentplatform.drivers.sandbox import Sandbox, plain_file
 from contentplatform.errors import ErrorCode, ProcessingFailed
-from contentplatform.processing.port import MediaProcessor, Rendered, RenderedFile
-from contentplatform.processing.presets import IMAGE_PRESETS, PROCESSOR, ImageLimits, ImagePreset
+from contentplatform.processing.answers import (
+    AUDIO_RENDITIONS,
+    DOCUMENT_RENDITIONS,
+    nonsense,
+    rendered,
+    video_renditions,
+)
+from contentplatform.processing.port import MediaFacts, MediaProcessor, Rendered, RenderedFile
+from contentplatform.processing.presets import (
+    IMAGE_PRESETS,
+    PROCESSOR,
+    DocumentLimits,
+    ImageLimits,
+    ImagePreset,
+    VideoLimits,
+)
 from contentplatform.processing.probe import HEAD_SIZE_BYTES, sniff
 
 IMAGE_JOB: Final = "contentplatform.processing.image:render"
+MEDIA_JOBS: Final = "contentplatform.processing.jobs.media:run"
+DOCUMENT_JOB: Final = "contentplatform.processing.jobs.document:render"
 _DOING: Final = "making the image's renditions"
+_PROBING: Final = "looking at what is in the file"
+_FINISHING: Final = "completing the video's renditions"
+_SOUNDING: Final = "making the sound's renditions"
+_READING: Final = "reading the document"
 ENVIRONMENT: Final = {
     # One thread a job: jobs run beside each other, and two threads on one picture are slower in sum.
     "VIPS_CONCURRENCY": "1",
@@ -28,15 +48,28 @@ ENVIRONMENT: Final = {
 
 
 class LocalMediaProcessor(MediaProcessor):
-    """Runs each job in a child of one zygote. The zygote starts with the first job."""
+    """Runs each job in a child of a zygote, one zygote a family of parsers. Each starts with its first job."""
 
-    def __init__(self, *, image_limits: ImageLimits | None = None, job_limits: JobLimits | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        image_limits: ImageLimits | None = None,
+        video_limits: VideoLimits | None = None,
+        document_limits: DocumentLimits | None = None,
+        job_limits: JobLimits | None = None,
+        normalise_loudness: bool = False,
+    ) -> None:
         self._image_limits = image_limits or ImageLimits()
-        self._sandbox = Sandbox(IMAGE_JOB, limits=job_limits, environment=ENVIRONMENT)
+        self._video_limits = video_limits or VideoLimits()
+        self._document_limits = document_limits or DocumentLimits()
+        self._normalise_loudness = normalise_loudness
+        self._images = Sandbox(IMAGE_JOB, limits=job_limits, environment=ENVIRONMENT)
+        self._media = Sandbox(MEDIA_JOBS, limits=job_limits, environment=ENVIRONMENT)
+        self._documents = Sandbox(DOCUMENT_JOB, limits=job_limits, environment=ENVIRONMENT)
 
     def confinement(self) -> Confinement:
         """Which walls the kernel puts around jobs here; ``gaps()`` of it is for the operator to read at start."""
-        return self._sandbox.confinement()
+        return self._images.confinement()
 
     def process_image(self, source: Path, scratch: Path) -> Rendered:
         with source.open("rb") as stream:
@@ -45,11 +78,43 @@ class LocalMediaProcessor(MediaProcessor):
             "content_type": sniff(head, source.stat().st_size).content_type,
             "limits": asdict(self._image_limits),
         }
-        report = self._sandbox.run(request, source, scratch, doing=_DOING)
+        report = self._images.run(request, source, scratch, doing=_DOING)
         return _checked(report.result, scratch)
 
+    def probe(self, source: Path, scratch: Path) -> MediaFacts:
+        request = {"job": "probe", "limits": asdict(self._video_limits)}
+        report = self._media.run(request, source, scratch, doing=_PROBING)
+        try:
+            return MediaFacts.from_json(report.result)
+        except ValueError as error:
+            raise nonsense(_PROBING, str(error)) from error
+
+    def finish_video(
+        self, source: Path, rungs: Mapping[str, Path], facts: MediaFacts, names: Mapping[str, str], scratch: Path
+    ) -> Rendered:
+        request = {
+            "job": "finish",
+            "limits": asdict(self._video_limits),
+            "facts": facts.to_json(),
+            "rungs": list(rungs),
+            "names": dict(names),
+        }
+        report = self._media.run(request, source, scratch, doing=_FINISHING, others=tuple(rungs.values()))
+        return rendered(report.result, scratch, video_renditions(names), doing=_FINISHING)
+
+    def process_audio(self, source: Path, scratch: Path) -> Rendered:
+        request = {"job": "audio", "limits": asdict(self._video_limits), "normalise": self._normalise_loudness}
+        report = self._media.run(request, source, scratch, doing=_SOUNDING)
+        return rendered(report.result, scratch, AUDIO_RENDITIONS, doing=_SOUNDING)
+
+    def process_document(self, source: Path, scratch: Path, *, content_type: str) -> Rendered:
+        request = {"content_type": content_type, "limits": asdict(self._document_limits)}
+        report = self._documents.run(request, source, scratch, doing=_READING)
+        return rendered(report.result, scratch, DOCUMENT_RENDITIONS, doing=_READING)
+
     def close(self) -> None:
-        self._sandbox.close()
+        for sandbox in (self._images, self._media, self._documents):
+            sandbox.close()
 
 
 def _checked(result: object, scratch: Path) -> Rendered:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
-from contentplatform.media import MediaKind
+from contentplatform.media import MediaKind, rendition_key
 
 PROCESSOR: Final = "content-image-processor"
 """Who made a rendition, as its user metadata says."""
@@ -77,7 +78,214 @@ WEBP: Final = ImagePreset(
     effort=1,
 )
 IMAGE_PRESETS: Final = (THUMBNAIL, MEDIUM, WEBP)
-RENDITION_FOLDERS: Final = {preset.name: preset.folder for preset in IMAGE_PRESETS}
+
+
+# -- videos ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class VideoPreset:
+    """One step of a video's ladder: H.264 and AAC in MP4, the index in front.
+
+    It fits the box, keeps its aspect, is never larger than the original.
+    """
+
+    name: str
+    width: int
+    height: int
+    video_bits_per_second: int
+    """The cap; the quality decides below it."""
+    audio_bits_per_second: int
+    qvbr_level: int = 7
+    """MediaConvert's quality-defined variable bit rate."""
+    constant_rate_factor: int = 23
+    """x264's way to say about the same."""
+    profile: str = "high"
+    key_frame_seconds: float = 2.0
+    """HLS segments begin at key frames."""
+    audio_sample_rate_hz: int = 48_000
+    audio_channels: int = 2
+
+
+VIDEO_PRESETS: Final = (
+    VideoPreset("720p", 1_280, 720, 3_000_000, 128_000),
+    VideoPreset("480p", 854, 480, 1_500_000, 96_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoLimits:
+    """What a film or a sound may claim to be; checked against what the probe found, before anything is encoded."""
+
+    pixels: int = 8_192 * 4_352
+    """Of one frame."""
+    side: int = 16_384
+    frame_rate: float = 300.0
+    duration_seconds: float = 24 * 3_600.0
+    streams: int = 64
+    cover_bytes: int = 20 << 20
+    subtitle_tracks: int = 32
+    subtitle_bytes: int = 8 << 20
+    """Of one track as WebVTT."""
+    chapters: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoryboardPreset:
+    """A sprite of small pictures, evenly over the film, for the bar under the player."""
+
+    tile_width: int = 160
+    tile_height: int = 90
+    """A tile fits this box."""
+    columns: int = 10
+    tiles: int = 100
+    """At most; a short film has one a second."""
+    quality: int = 75
+
+
+POSTER: Final = ImagePreset(
+    name="poster",
+    folder="video-processed",
+    width=1_280,
+    height=720,
+    pixels=1_280 * 720,
+    format="jpeg",
+    quality=85,
+    extension="jpg",
+    content_type="image/jpeg",
+    keeps_transparency=False,
+    keeps_animation=False,
+)
+STORYBOARD: Final = StoryboardPreset()
+HLS_SEGMENT_SECONDS: Final = 6.0
+"""About; segments begin at key frames."""
+
+
+# -- sounds ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AudioPreset:
+    """One encoding of a sound; at most stereo, never resampled upwards but to what the codec knows."""
+
+    name: str
+    encoder: str
+    """FFmpeg's name of it."""
+    bits_per_second: int
+    container: str
+    extension: str
+    content_type: str
+    sample_rates_hz: tuple[int, ...]
+    """What the codec knows."""
+
+
+M4A: Final = AudioPreset(
+    "m4a",
+    "aac",
+    128_000,
+    "ipod",
+    "m4a",
+    "audio/mp4",
+    (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
+)
+OPUS: Final = AudioPreset(
+    "opus", "libopus", 96_000, "ogg", "opus", "audio/ogg", (8_000, 12_000, 16_000, 24_000, 48_000)
+)
+AUDIO_PRESETS: Final = (M4A, OPUS)
+
+
+@dataclass(frozen=True, slots=True)
+class WaveformPreset:
+    """The picture of a sound, and the numbers to draw one's own."""
+
+    width: int = 1_800
+    height: int = 280
+    peaks: int = 1_800
+    """Pairs of lowest and highest sample, evenly over the sound; fewer where it is too short for that."""
+
+
+WAVEFORM: Final = WaveformPreset()
+
+
+# -- documents ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentLimits:
+    """What of a document is looked at."""
+
+    pages: int = 10_000
+    """More are refused."""
+    text_pages: int = 500
+    """Text is taken from the first pages up to this."""
+    text_characters: int = 1_000_000
+    """Kept as the rendition ``text``; what is found by search is less."""
+    outline_entries: int = 500
+    archive_entries: int = 10_000
+    """Files in the ZIP that an office document is."""
+    archive_bytes: int = 512 << 20
+    """Unpacked, all that is read of it."""
+    archive_ratio: float = 200.0
+    """Unpacked to packed, of any file that is read."""
+    xml_depth: int = 256
+    rows: int = 200
+    """Of a table's preview."""
+
+
+# -- where renditions are ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The public key's parts: folder, whole key of the original, suffix, extension."""
+
+    folder: str
+    suffix: str = ""
+
+
+VIDEO_FOLDER: Final = "video-processed"
+_PLACES: Final = {
+    **{preset.name: Place(preset.folder) for preset in IMAGE_PRESETS},
+    **{name: Place(VIDEO_FOLDER, f"_{name}") for name in (*(preset.name for preset in VIDEO_PRESETS), "hls", "poster")},
+    "storyboard": Place(VIDEO_FOLDER, "_storyboard"),
+    "storyboard-vtt": Place(VIDEO_FOLDER, "_storyboard"),
+    "m4a": Place("processed/audio"),
+    "opus": Place("processed/audio"),
+    "waveform": Place("processed/waveforms"),
+    "peaks": Place("processed/peaks"),
+    "preview": Place("processed/previews"),
+    "text": Place("processed/text"),
+}
+_FAMILIES: Final = ("hls-", "captions-")
+"""Names of which a video has as many as it has rungs, or languages: ``hls-720p``, ``captions-de``."""
+_FAMILY_MEMBER: Final = re.compile(r"[A-Za-z0-9-]{1,40}")
+RENDITION_FOLDERS: Final = tuple(dict.fromkeys(place.folder for place in _PLACES.values()))
+"""Every folder of the processed bucket that has public keys."""
+
+
+def place_of(name: str) -> Place:
+    """Where the rendition of this name is, for all to see.
+
+    Raises:
+        ValueError: there is no rendition of this name.
+    """
+    if name in _PLACES:
+        return _PLACES[name]
+    for family in _FAMILIES:
+        if name.startswith(family) and _FAMILY_MEMBER.fullmatch(name, len(family)):
+            # The playlist hls-720p and its media, hls-720p-media, differ by their extension only. A suffix has one
+            # underscore, its first character: so none ends another, and no two originals share a key.
+            return Place(VIDEO_FOLDER, f"_{name.removesuffix('-media')}")
+    raise ValueError(f"there is no rendition called {name[:80]!r}")
+
+
+def public_key(name: str, key: str, extension: str) -> str:
+    """The public key of a rendition of the original under ``key``. Raises ValueError as ``place_of``."""
+    place = place_of(name)
+    return rendition_key(place.folder, key, extension, place.suffix)
+
+
+# -- images' limits and decoders ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +322,18 @@ ALLOWED_LOADERS: Final = (
     Loader("image/heif", "", ""),
 )
 
-_IMAGE_CODE_REVISION: Final = 1
-"""Raise it when the code makes other renditions, or finds other facts, of the same presets."""
+_CODE_REVISIONS: Final = {MediaKind.IMAGE: 2, MediaKind.VIDEO: 1, MediaKind.AUDIO: 1, MediaKind.DOCUMENT: 1}
+"""Raise one when the code makes other renditions, or finds other facts, of the same presets."""
 
 
 def recipe(kind: MediaKind) -> str:
     """A short name of what is made of ``kind`` and how; it changes when the presets or the code do."""
-    presets = [asdict(preset) for preset in IMAGE_PRESETS] if kind is MediaKind.IMAGE else []
-    revision = _IMAGE_CODE_REVISION if kind is MediaKind.IMAGE else 1
-    text = json.dumps([kind.value, revision, presets], sort_keys=True)
+    presets: dict[MediaKind, tuple[Any, ...]] = {
+        MediaKind.IMAGE: IMAGE_PRESETS,
+        MediaKind.VIDEO: (*VIDEO_PRESETS, POSTER, STORYBOARD, THUMBNAIL, MEDIUM),
+        MediaKind.AUDIO: (*AUDIO_PRESETS, WAVEFORM, THUMBNAIL, MEDIUM),
+        MediaKind.DOCUMENT: (THUMBNAIL, MEDIUM),
+    }
+    of_kind = [asdict(preset) for preset in presets.get(kind, ())]
+    text = json.dumps([kind.value, _CODE_REVISIONS.get(kind, 1), of_kind], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

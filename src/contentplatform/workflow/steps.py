@@ -24,9 +24,9 @@ from contentplatform.delivery.rules import paths_to_purge, raw_edge_key
 from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.drivers.scratch import scratch_folder
 from contentplatform.errors import ErrorCode, NotFound, ProcessingFailed
-from contentplatform.media import MediaKind, ProcessingStatus, rendition_key
+from contentplatform.media import MediaKind, ProcessingStatus
 from contentplatform.processing.port import MediaProcessor, Rendered, RenderedFile
-from contentplatform.processing.presets import RENDITION_FOLDERS, recipe
+from contentplatform.processing.presets import public_key, recipe
 from contentplatform.storage.port import BucketRole, HasLocalFiles, ObjectStore, PutOptions
 from contentplatform.together import Beside, Together, in_turn, repeated
 from contentplatform.workflow.definition import failure_of
@@ -272,7 +272,7 @@ class Steps:
             extension = rendition.stored_key.rpartition(".")[2]
             copy = replace(
                 rendition,
-                key=rendition_key(RENDITION_FOLDERS[rendition.name], key, extension),
+                key=public_key(rendition.name, key, extension),
                 stored_key=self._publication.stored_key(entry, rendition.name, extension),
             )
             if copy.stored_key != rendition.stored_key:
@@ -295,7 +295,7 @@ class Steps:
         return _as_json(
             Rendition(
                 name=file.name,
-                key=rendition_key(RENDITION_FOLDERS[file.name], key, file.extension),
+                key=public_key(file.name, key, file.extension),
                 stored_key=stored_key,
                 content_type=file.content_type,
                 size_bytes=file.path.stat().st_size,

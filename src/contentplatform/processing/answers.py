@@ -1,0 +1,132 @@
+"""Reads what a sandboxed child answered: as untrusted as the bytes that it read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from contentplatform.drivers.sandbox import plain_file
+from contentplatform.errors import ErrorCode, ProcessingFailed
+from contentplatform.processing.port import Rendered, RenderedFile
+
+_MOST_FILES: Final = 200
+_MOST_PIXELS_A_SIDE: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a rendition of some name may be."""
+
+    content_type: str
+    extension: str
+    processor: str
+    """Who made it, as its user metadata says: the name of the function."""
+    format: str
+    required: bool = True
+
+
+_JPEG: Final = ("image/jpeg", "jpg")
+_VTT: Final = ("text/vtt", "vtt")
+_VIDEO: Final = ("content-video-finisher",)
+_AUDIO: Final = ("content-audio-processor",)
+_DOCUMENT: Final = ("content-document-processor",)
+
+AUDIO_RENDITIONS: Final = {
+    "m4a": Expected("audio/mp4", "m4a", *_AUDIO, format="aac"),
+    "opus": Expected("audio/ogg", "opus", *_AUDIO, format="opus"),
+    "waveform": Expected("image/png", "png", *_AUDIO, format="png"),
+    "peaks": Expected("application/json", "json", *_AUDIO, format="json"),
+    "thumbnail": Expected(*_JPEG, *_AUDIO, format="jpeg", required=False),
+    "medium": Expected(*_JPEG, *_AUDIO, format="jpeg", required=False),
+}
+"""Pictures are of the cover, where there is one."""
+DOCUMENT_RENDITIONS: Final = {
+    "thumbnail": Expected(*_JPEG, *_DOCUMENT, format="jpeg", required=False),
+    "medium": Expected(*_JPEG, *_DOCUMENT, format="jpeg", required=False),
+    "preview": Expected("text/plain; charset=utf-8", "txt", *_DOCUMENT, format="text", required=False),
+    "text": Expected("text/plain; charset=utf-8", "txt", *_DOCUMENT, format="text", required=False),
+}
+_VIDEO_RENDITIONS: Final = {
+    "poster": Expected(*_JPEG, *_VIDEO, format="jpeg"),
+    "thumbnail": Expected(*_JPEG, *_VIDEO, format="jpeg"),
+    "medium": Expected(*_JPEG, *_VIDEO, format="jpeg"),
+    "storyboard": Expected(*_JPEG, *_VIDEO, format="jpeg"),
+    "storyboard-vtt": Expected(*_VTT, *_VIDEO, format="vtt"),
+    "hls": Expected("application/vnd.apple.mpegurl", "m3u8", *_VIDEO, format="hls"),
+}
+
+
+def video_renditions(names: Iterable[str]) -> dict[str, Expected]:
+    """What may be made of a video: those of every one, and of its own (``hls-720p``, ``captions-de``) those named.
+
+    Captions may turn out empty, and are left out then; all others are required.
+    """
+    expected = dict(_VIDEO_RENDITIONS)
+    for name in names:
+        if name.startswith("captions-"):
+            expected[name] = Expected(*_VTT, *_VIDEO, format="vtt", required=False)
+        elif name.startswith("hls-") and name.endswith("-media"):
+            expected[name] = Expected("video/mp4", "mp4", *_VIDEO, format="hls")
+        elif name.startswith("hls-"):
+            captions = name.startswith("hls-captions-")
+            playlist = ("application/vnd.apple.mpegurl", "m3u8")
+            expected[name] = Expected(*playlist, *_VIDEO, format="hls", required=not captions)
+    return expected
+
+
+def nonsense(doing: str, private: str) -> ProcessingFailed:
+    """The error for an answer that our own code would not give: the child was taken over by its input."""
+    return ProcessingFailed(doing, "the decoder answered nonsense", code=ErrorCode.CRASH, private=private)
+
+
+def rendered(answer: object, scratch: Path, expected: Mapping[str, Expected], *, doing: str) -> Rendered:
+    """What a child made, if its answer has the shape ``{files, metadata, descriptive}`` and every file is expected.
+
+    ``files`` is a list of ``{name, file}``, with ``width`` and ``height`` where it is a picture.
+
+    Raises:
+        ProcessingFailed: it hasn't, a file is none of ours, or one that is required is missing.
+    """
+    match answer:
+        case {"files": [*entries], "metadata": dict(metadata), "descriptive": dict(descriptive)} if (
+            len(entries) <= _MOST_FILES
+        ):
+            files = tuple(_file(entry, scratch, expected, metadata, doing) for entry in entries)
+        case _:
+            raise nonsense(doing, "the result's shape")
+    names = [file.name for file in files]
+    missing = {name for name, kind in expected.items() if kind.required} - set(names)
+    if missing or len(set(names)) != len(names):
+        raise nonsense(doing, f"its files are {names}")
+    return Rendered(files, metadata, descriptive)
+
+
+def _file(
+    entry: object, scratch: Path, expected: Mapping[str, Expected], metadata: Mapping[str, Any], doing: str
+) -> RenderedFile:
+    match entry:
+        case {"name": str(name), "file": str(file), **rest} if name in expected:
+            kind = expected[name]
+            return RenderedFile(
+                name=name,
+                path=plain_file(scratch, file, doing=doing),
+                content_type=kind.content_type,
+                extension=kind.extension,
+                width=_side(rest.get("width"), doing),
+                height=_side(rest.get("height"), doing),
+                user_metadata={
+                    "processed": "true",
+                    "processor": kind.processor,
+                    "format": kind.format,
+                    "original-format": str(metadata.get("format"))[:80],
+                },
+            )
+    raise nonsense(doing, "the entry of a file")
+
+
+def _side(value: object, doing: str) -> int | None:
+    if value is None or (type(value) is int and 0 < value <= _MOST_PIXELS_A_SIDE):
+        return value
+    raise nonsense(doing, "the size of a picture")
