@@ -1,6 +1,7 @@
 """Adds files one after the other and writes down, durably, what was acknowledged: the client of a kill test.
 
-``python bulk_add_child.py DATA JOURNAL SEED COUNT`` adds COUNT files; the journal gets a line after each came back.
+``python bulk_add_child.py DATA JOURNAL SEED COUNT`` adds COUNT files; the journal gets a line after each came back,
+and standard output an empty one.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def main() -> None:
             told.write(json.dumps(line) + "\n")
             told.flush()
             os.fsync(told.fileno())
+            os.write(sys.stdout.fileno(), b"\n")
             home.take_in_all()
     home.close()
 

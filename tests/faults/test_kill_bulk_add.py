@@ -34,6 +34,7 @@ CHILD = Path(__file__).with_name("bulk_add_child.py")
 TESTS = Path(__file__).parents[1]
 UPLOADS_A_LIFE = 12
 LONGEST_LIFE_SECONDS = 1.6
+START_SECONDS = 60.0
 SETTLE_SECONDS = 120
 ENDED = {ProcessingStatus.COMPLETED, ProcessingStatus.FAILED, ProcessingStatus.SUPERSEDED}
 
@@ -68,30 +69,46 @@ class Siege:
             argv = [sys.executable, str(CHILD), str(self.data), str(self.journal), str(seed), str(UPLOADS_A_LIFE)]
         else:
             argv = Commands(self.data).argv("worker")
+        told = subprocess.PIPE if who == "client" else subprocess.DEVNULL
         with (self.folder / f"{who}.err").open("ab") as errors:
-            self.processes[who] = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
+            self.processes[who] = subprocess.Popen(argv, env=environment, stdout=told, stderr=errors)
         self.process_ids.add(self.processes[who].pid)
+
+    def await_acknowledged(self) -> None:
+        """Wait until something was acknowledged to the client in this life: on a slow machine, starting takes long."""
+        stream = self.processes["client"].stdout
+        assert stream is not None
+        ready, _, _ = select.select([stream], [], [], START_SECONDS)
+        assert ready, "nothing was acknowledged"
 
     def kill_one(self) -> None:
         """Let them live for a moment, then kill one of them and start it again. A client that is done starts anew."""
         pause = self.random.uniform(0.05, LONGEST_LIFE_SECONDS)
+        if self.random.random() < 0.5:  # the other half may die before they have done anything
+            self.await_acknowledged()
         client = os.pidfd_open(self.processes["client"].pid)
         with contextlib.closing(os.fdopen(client, "rb")):
             ended, _, _ = select.select([client], [], [], pause)
         if ended:
             assert self.processes["client"].wait() == 0, (self.folder / "client.err").read_text()
+            self.bury("client")
             self.start("client")
         victim = self.random.choice(("worker one", "worker two", "client"))
-        self.processes[victim].kill()
-        self.processes[victim].wait()
+        self.bury(victim)
         self.start(victim)
+
+    def bury(self, who: str) -> None:
+        """Kill it if it lives, and let go of it."""
+        process = self.processes.pop(who)
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
     def end(self) -> None:
         """Kill all that is left."""
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
-        self.processes.clear()
+        for who in tuple(self.processes):
+            self.bury(who)
 
     def acknowledged(self) -> list[dict[str, Any]]:
         """The client's journal; a last line that was cut off was not written."""
