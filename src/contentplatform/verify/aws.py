@@ -257,7 +257,10 @@ class AwsChecks(HomeChecks):
             raise FailedCheck(f"it is {told['status']}")
         names = {state.resource: state.resource for state in STATE_MACHINE.states.values() if isinstance(state, Task)}
         if _by_function_name(json.loads(told["definition"])) != json.loads(to_asl(STATE_MACHINE, names)):
-            raise FailedCheck("the deployed definition is another one; `contentplatform deploy` brings it up to date")
+            raise FailedCheck(
+                "the deployed definition is another one; `contentplatform deploy` brings it up to date, unless it was "
+                "changed by hand: then change it back there"
+            )
         return f"{len(STATE_MACHINE.states)} states"
 
     def _alarms(self) -> str:
