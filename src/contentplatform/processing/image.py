@@ -133,14 +133,14 @@ def _rendered(picture: Picture, limits: ImageLimits) -> dict[str, Any]:
     webp = _write(full(picture, animated=picture.frames > 1 and dropped is None), WEBP, found.credit)
     medium, thumbnail = small_pair(picture)
     files = [
-        _write(_on_white(thumbnail), THUMBNAIL, found.credit),
-        _write(_on_white(medium), MEDIUM, found.credit),
+        _write(on_white(thumbnail), THUMBNAIL, found.credit),
+        _write(on_white(medium), MEDIUM, found.credit),
         webp,
     ]
     metadata = {
         **_form(picture, medium),
-        "dominant_colour": dominant_colour(_on_white(thumbnail)),
-        "perceptual_hash": perceptual_hash(_on_white(thumbnail)),
+        "dominant_colour": dominant_colour(on_white(thumbnail)),
+        "perceptual_hash": perceptual_hash(on_white(thumbnail)),
         "animation": None if dropped is None else f"dropped: {dropped}",
         "exif": found.exif,
         "private": found.private,
@@ -396,7 +396,8 @@ def _with_field(image: pyvips.Image, field_type: int, name: str, value: object) 
     return changed
 
 
-def _on_white(image: pyvips.Image) -> pyvips.Image:
+def on_white(image: pyvips.Image) -> pyvips.Image:
+    """The picture without transparency."""
     return image.flatten(background=_WHITE[: image.bands - 1]) if image.hasalpha() else image
 
 
