@@ -57,6 +57,17 @@ class Confinement:
         return tuple(sentence for name, sentence in sentences.items() if not getattr(self, name))
 
 
+@dataclass(frozen=True, slots=True)
+class ProgramFiles:
+    """What has to be open to a process that is to become a program."""
+
+    program: Path
+    loader: Path | None = None
+    """What the kernel starts first; None where the program is linked statically."""
+    libraries: tuple[Path, ...] = ()
+    devices: tuple[Path, ...] = ()
+
+
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_SECCOMP: Final = 22
@@ -73,6 +84,9 @@ _LANDLOCK_RULE_PATH_BENEATH: Final = 1
 _LANDLOCK_RIGHTS_BY_VERSION: Final = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
 _LANDLOCK_SCRATCH_RIGHTS: Final = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 8  # write, read, list, unlink, make plain
 _LANDLOCK_TRUNCATE: Final = 1 << 14
+_LANDLOCK_EXECUTE: Final = 1 << 0
+_LANDLOCK_READ: Final = 1 << 2
+_LANDLOCK_DEVICE_RIGHTS: Final = 1 << 1 | 1 << 2 | 1 << 15  # write, read, talk to its driver
 
 _IS_LINUX: Final = platform.system() == "Linux"
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -83,8 +97,10 @@ if _IS_LINUX:
 _machine: Final = seccomp.this_machine()
 
 
-def confine(limits: JobLimits, scratch: Path, parent_pid: int) -> Confinement:
+def confine(limits: JobLimits, scratch: Path, parent_pid: int, *, program: ProgramFiles | None = None) -> Confinement:
     """Shut the calling process in. Only ever called in a fresh child; there is no way back.
+
+    A process that is to become a program keeps the way to the program's own files, and to nothing else.
 
     Raises:
         SystemExit: the parent died before we could ask to die with it.
@@ -100,8 +116,8 @@ def confine(limits: JobLimits, scratch: Path, parent_pid: int) -> Confinement:
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _drop_capabilities()
     return Confinement(
-        files_hidden=_hide_files_except(scratch),
-        system_calls_filtered=_filter_system_calls(),
+        files_hidden=_hide_files_except(scratch, program),
+        system_calls_filtered=_filter_system_calls(may_execute=program is not None),
         dies_with_parent=dies_with_parent,
         memory_watched=True,
     )
@@ -148,8 +164,8 @@ def _drop_capabilities() -> None:
     _libc.capset(header, bytes(24))
 
 
-def _hide_files_except(scratch: Path) -> bool:
-    """Landlock: nothing of the file system is left but plain files in ``scratch``."""
+def _hide_files_except(scratch: Path, program: ProgramFiles | None) -> bool:
+    """Landlock: nothing of the file system is left but plain files in ``scratch``, and what is named."""
     version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION_FLAG)
     if version < 1:
         return False
@@ -158,23 +174,34 @@ def _hide_files_except(scratch: Path) -> bool:
     ruleset = _libc.syscall(_LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
     if ruleset < 0:
         return False
-    folder = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
-    allowed = (_LANDLOCK_SCRATCH_RIGHTS | _LANDLOCK_TRUNCATE) & handled
-    rule = struct.pack("=Qi", allowed, folder)
-    added = _libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, rule, 0)
-    restricted = bool(added == 0 and _libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0) == 0)
-    os.close(folder)
+    allowed = {scratch: _LANDLOCK_SCRATCH_RIGHTS | _LANDLOCK_TRUNCATE}
+    if program is not None:
+        allowed.update(dict.fromkeys(program.libraries, _LANDLOCK_READ))
+        allowed.update(dict.fromkeys(program.devices, _LANDLOCK_DEVICE_RIGHTS))
+        started = [program.program] if program.loader is None else [program.program, program.loader]
+        allowed.update(dict.fromkeys(started, _LANDLOCK_EXECUTE | _LANDLOCK_READ))
+    # All of it or nothing: with a rule missing, the job would fail for reasons that nobody understands.
+    added = all(_allow(ruleset, path, rights & handled) for path, rights in allowed.items())
+    restricted = added and bool(_libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0) == 0)
     os.close(ruleset)
     return restricted
+
+
+def _allow(ruleset: int, path: Path, rights: int) -> bool:
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    rule = struct.pack("=Qi", rights, place)
+    added = _libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, rule, 0)
+    os.close(place)
+    return bool(added == 0)
 
 
 class _FilterProgram(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def _filter_system_calls() -> bool:
+def _filter_system_calls(*, may_execute: bool) -> bool:
     if _machine is None:
         return False
-    instructions = seccomp.build_filter(_machine, os.getpid())
+    instructions = seccomp.build_filter(_machine, os.getpid(), may_execute=may_execute)
     program = _FilterProgram(len(instructions) // 8, instructions)
     return bool(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(program), 0, 0) == 0)

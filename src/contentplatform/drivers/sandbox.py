@@ -1,29 +1,32 @@
 """Runs a parser on untrusted bytes in a child that can do no harm: the owner's side of the zygote.
 
-``Sandbox.run`` is safe from several threads at once; all of them share one zygote, started with the first job and
-again when it dies. What a child answers is as untrusted as the bytes it read: the answer is capped and parsed as JSON
-here, its meaning is for the caller to check, and files it wrote are taken by ``plain_file`` only.
+``Sandbox.run`` runs a function of ours, ``Sandbox.execute`` a program that a person trusts. Both are safe from several
+threads at once; all of them share one zygote, started with the first job and again when it dies. What a child answers
+is as untrusted as the bytes it read: the answer is capped and parsed as JSON here, its meaning is for the caller to
+check, and files it wrote are taken by ``plain_file`` only.
 """
 
 from __future__ import annotations
 
-import json
+import errno
 import os
-import select
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from contentplatform.clock import Clock, SystemClock
 from contentplatform.drivers.confinement import Confinement, JobLimits, hide_own_process
-from contentplatform.drivers.zygote import LENGTH, KilledFor, receive_frame, send_frame
+from contentplatform.drivers.jobpipes import Ended, JobPipes, ZygoteLost, unframed
+from contentplatform.drivers.programs import files_of
+from contentplatform.drivers.zygote import KilledFor, receive_frame, send_frame
 from contentplatform.errors import (
     Cancelled,
     ConfigurationInvalid,
@@ -43,7 +46,9 @@ _SENTENCE_CHARACTERS: Final = 300
 _PRIVATE_CHARACTERS: Final = 8_000
 _TOO_MUCH: Final = "The original is kept; an operator can raise the limit"
 _SENT_FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-_READ_BYTES: Final = 1 << 16
+_PASSING: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE, errno.ETXTBSY, errno.EIO})
+"""What keeps a program from starting just now, and may not the next time."""
+_NICE: Final = 10
 _LOADER_PATH: Final = "LD_LIBRARY_PATH"
 
 
@@ -57,20 +62,15 @@ class JobReport:
     cpu_seconds: float
 
 
-@dataclass(slots=True)
-class _Ended:
-    """How one attempt ended, as the zygote tells it."""
+@dataclass(frozen=True, slots=True)
+class ProgramReport:
+    """How a program ended of its own accord, and what it cost."""
 
-    answer: bytes
-    exit_code: int | None
-    signal: int | None
-    killed_for: KilledFor | None
+    exit_code: int
+    last_words: str
+    """The end of what it wrote to its standard error, for the log: it may quote the file that it read."""
     peak_resident_bytes: int
     cpu_seconds: float
-
-
-class _ZygoteLost(Exception):  # noqa: N818 - private; named for what happened
-    """The zygote ended before it told how the job did."""
 
 
 @dataclass(slots=True)
@@ -91,23 +91,25 @@ class _ZygoteHandle:
 
 
 class Sandbox:
-    """Runs one function, named ``module:function``, on untrusted sources, each run in a child of its own.
+    """Runs one function, named ``module:function``, or programs on untrusted sources, each run in a child of its own.
 
-    The module is imported by the zygote and by nobody else. ``environment`` is all that the zygote and its children
-    see of the environment, beside the ways to Python's libraries and modules: the service's own variables, which may
-    hold secrets, are not passed on. A zygote that says nothing for ``silence_seconds`` past a job's wall-clock limit
-    counts as stuck and is replaced.
+    The module is imported by the zygote and by nobody else; without one there are programs only. ``environment`` is all
+    that the zygote and its children see of the environment, beside the ways to Python's libraries and modules: the
+    service's own variables, which may hold secrets, are not passed on. A zygote that says nothing for
+    ``silence_seconds`` past a job's wall-clock limit counts as stuck and is replaced.
     """
 
     def __init__(
         self,
-        entry_point: str,
+        entry_point: str | None = None,
         *,
         limits: JobLimits | None = None,
         environment: Mapping[str, str] | None = None,
         silence_seconds: float = _SILENCE_SECONDS,
+        clock: Clock | None = None,
     ) -> None:
         self._entry_point = entry_point
+        self._clock = clock or SystemClock()
         self._limits = limits or JobLimits()
         self._silence_seconds = silence_seconds
         self._environment = {"LANG": "C.UTF-8", **(environment or {})}
@@ -122,11 +124,20 @@ class Sandbox:
         self._closed = threading.Event()
 
     def run(
-        self, request: Mapping[str, Any], source: Path, scratch: Path, *, doing: str, others: Sequence[Path] = ()
+        self,
+        request: Mapping[str, Any],
+        source: Path,
+        scratch: Path,
+        *,
+        doing: str,
+        others: Sequence[Path] = (),
+        limits: JobLimits | None = None,
+        is_cancelled: Callable[[], bool] | None = None,
     ) -> JobReport:
         """Run the function on ``source`` with the empty folder ``scratch`` as its current folder.
 
         ``others`` are further files that it may read, at most 16: open descriptors from 5 on, in their order.
+        ``limits`` are this run's own, the sandbox's otherwise. ``is_cancelled`` is asked several times a second.
 
         A child that crashes is tried once more in an emptied folder. ``doing`` is the gerund errors begin with.
 
@@ -134,20 +145,85 @@ class Sandbox:
             ProcessingFailed: the job said so, went over a limit, or crashed twice.
             JobInterrupted: something outside killed the child or the zygote.
             NoSpace: the disk is full.
-            Cancelled: the sandbox was closed.
+            Cancelled: the caller wanted it no more, or the sandbox was closed.
         """
+        limits = limits or self._limits
+        order = {"request": request, "scratch": str(scratch.absolute()), "limits": asdict(limits)}
         for _ in range(_ATTEMPTS):
-            ended = self._attempt(request, (source, *others), scratch, doing)
+            ended = self._attempt(order, (source, *others), limits, doing, None, is_cancelled)
             if not _crashed(ended):
-                return _report(ended, self._limits, doing)
+                return _report(ended, limits, doing)
             _empty(scratch)
-        raise ProcessingFailed(
-            doing,
-            "the decoder crashed on this file, twice",
-            code=ErrorCode.CRASH,
-            hint="The original is kept; try to save it again in another program",
-            private=f"signal {ended.signal}, exit code {ended.exit_code}",
-        )
+        raise _crash(ended, doing)
+
+    def execute(
+        self,
+        program: Path,
+        arguments: Sequence[str],
+        source: Path,
+        scratch: Path,
+        *,
+        doing: str,
+        limits: JobLimits | None = None,
+        others: Sequence[Path] = (),
+        devices: Sequence[Path] = (),
+        nice: int = _NICE,
+        on_output: Callable[[str], None] | None = None,
+        is_cancelled: Callable[[], bool] | None = None,
+    ) -> ProgramReport:
+        """Run a trusted program on ``source`` behind the same walls, with the empty folder ``scratch`` as its own.
+
+        It reads the source from descriptor 3, ``others`` from 5 on. Beside them and its scratch folder it can open
+        nothing but itself and the libraries that it is linked with. Its environment is empty but for ``LANG``. Signals
+        that ask it to end don't reach it, so that it never passes a half of its work for the whole.
+
+        Args:
+            program: the file to execute.
+            arguments: all of them, without its name.
+            source: the untrusted file.
+            scratch: an empty folder; emptied again when a crash is tried once more.
+            doing: the gerund errors begin with.
+            limits: what it may use; the sandbox's own if not given. An encoder needs its threads and its hours.
+            others: further files that it may read, at most 16.
+            devices: files under ``/dev`` that it may use, for encoders in hardware.
+            nice: how much other processes are preferred to it, from 0 to 19.
+            on_output: called in this thread with each line of its standard output, as it comes. A crash that is tried
+                once more begins anew.
+            is_cancelled: asked several times a second; once it is true, the program is killed, and has ended when
+                this returns.
+
+        Returns:
+            How it ended: what an exit code means, the caller knows.
+
+        Raises:
+            ProcessingFailed: it went over a limit, or crashed twice.
+            JobInterrupted: something outside killed it or the zygote, or no process could be started just now.
+            ConfigurationInvalid: it is not there, or is no program for this machine.
+            Cancelled: the caller wanted it no more, or the sandbox was closed.
+        """
+        limits = limits or self._limits
+        files = files_of(program, doing=doing)
+        order = {
+            "request": {},
+            "scratch": str(scratch.absolute()),
+            "limits": asdict(limits),
+            "program": {
+                "path": str(files.program),
+                "loader": None if files.loader is None else str(files.loader),
+                "libraries": [str(library) for library in files.libraries],
+                "arguments": list(arguments),
+                "nice": nice,
+                "devices": [str(device.absolute()) for device in devices],
+            },
+        }
+        for _ in range(_ATTEMPTS):
+            ended = self._attempt(order, (source, *others), limits, doing, on_output or _ignore, is_cancelled)
+            if ended.answer:
+                raise _not_started(ended.answer, program, doing)
+            if not _program_crashed(ended):
+                return _program_report(ended, limits, doing)
+            _empty(scratch)
+        raise _crash(ended, doing)
 
     def confinement(self) -> Confinement:
         """Which walls this machine's kernel gives; starts the zygote."""
@@ -161,23 +237,33 @@ class Sandbox:
         if zygote is not None:
             zygote.end()
 
-    def _attempt(self, request: Mapping[str, Any], sources: tuple[Path, ...], scratch: Path, doing: str) -> _Ended:
-        order = {"request": request, "scratch": str(scratch.absolute()), "limits": asdict(self._limits)}
-        answer_read, answer_write = os.pipe()
-        verdict_read, verdict_write = os.pipe()
+    def _attempt(
+        self,
+        order: Mapping[str, Any],
+        sources: tuple[Path, ...],
+        limits: JobLimits,
+        doing: str,
+        on_line: Callable[[str], None] | None,
+        is_cancelled: Callable[[], bool] | None,
+    ) -> Ended:
+        pipes = JobPipes(limits.answer_bytes, on_line=on_line)
         try:
-            try:
-                zygote = self._send(order, sources, (answer_write, verdict_write), doing)
-            finally:
-                os.close(answer_write)
-                os.close(verdict_write)
-            return self._await(zygote, answer_read, verdict_read, doing)
+            zygote = self._send(order, sources, pipes.theirs, doing)
+            pipes.hand_over()
+            ended = pipes.read(self._clock, limits.wall_seconds + self._silence_seconds, is_cancelled)
+        except ZygoteLost as error:
+            self._discard(zygote)
+            raise self._interrupted(doing) from error
         finally:
-            os.close(answer_read)
-            os.close(verdict_read)
+            pipes.close()
+        if ended.cancelled:
+            raise Cancelled(doing, "it was stopped on request")
+        if ended.refused is not None:
+            raise JobInterrupted(doing, f"no process could be started: {ended.refused}")
+        return ended
 
     def _send(
-        self, order: Mapping[str, Any], sources: tuple[Path, ...], pipes: tuple[int, int], doing: str
+        self, order: Mapping[str, Any], sources: tuple[Path, ...], pipes: Sequence[int], doing: str
     ) -> _ZygoteHandle:
         """Hand the job to a living zygote; one that died since the last job is replaced once."""
         with ExitStack() as opened:
@@ -192,18 +278,6 @@ class Sandbox:
                 else:
                     return zygote
         raise self._interrupted(doing)
-
-    def _await(self, zygote: _ZygoteHandle, answer_read: int, verdict_read: int, doing: str) -> _Ended:
-        patience_seconds = self._limits.wall_seconds + self._silence_seconds
-        try:
-            answer, verdict = _read_both(answer_read, verdict_read, self._limits.answer_bytes, patience_seconds)
-        except _ZygoteLost as error:
-            self._discard(zygote)
-            raise self._interrupted(doing) from error
-        if "refused" in verdict:
-            raise JobInterrupted(doing, f"no process could be started: {verdict['refused']}")
-        killed_for = verdict["killed_for"]
-        return _Ended(answer, **{**verdict, "killed_for": None if killed_for is None else KilledFor(killed_for)})
 
     def _live_zygote(self, doing: str) -> _ZygoteHandle:
         with self._lock:
@@ -251,7 +325,7 @@ def _opened(path: Path, until: ExitStack) -> int:
     return descriptor
 
 
-def _start(entry_point: str, environment: Mapping[str, str]) -> _ZygoteHandle:
+def _start(entry_point: str | None, environment: Mapping[str, str]) -> _ZygoteHandle:
     """Start a zygote and wait until it has imported the parser.
 
     Raises:
@@ -287,12 +361,12 @@ def _start(entry_point: str, environment: Mapping[str, str]) -> _ZygoteHandle:
     )
 
 
-def _spawn(control: int, entry_point: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _spawn(control: int, entry_point: str | None, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         # -P: a file in the current folder must not pass for a module of ours.
         [
             *(sys.executable, "-P", "-m", "contentplatform.drivers.zygote"),
-            *(str(control), str(os.getpid()), entry_point),
+            *(str(control), str(os.getpid()), *([] if entry_point is None else [entry_point])),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -303,61 +377,68 @@ def _spawn(control: int, entry_point: str, environment: Mapping[str, str]) -> su
     )
 
 
-def _read_both(answer: int, verdict: int, limit_bytes: int, patience_seconds: float) -> tuple[bytes, dict[str, Any]]:
-    """Read both pipes to their ends. What an answer has over the limit is dropped, and what is left is no JSON."""
-    contents = {answer: bytearray(), verdict: bytearray()}
-    poll = select.poll()
-    for descriptor in contents:
-        poll.register(descriptor, select.POLLIN)
-    unfinished = len(contents)
-    while unfinished:
-        ready = poll.poll(patience_seconds * 1000)
-        if not ready:
-            raise _ZygoteLost
-        for descriptor, _ in ready:
-            piece = os.read(descriptor, _READ_BYTES)
-            if not piece:
-                poll.unregister(descriptor)
-                unfinished -= 1
-            elif len(contents[descriptor]) <= limit_bytes:
-                contents[descriptor] += piece
-    told = _unframed(contents[verdict])
-    if not isinstance(told, dict):
-        raise _ZygoteLost
-    return bytes(contents[answer]), told
-
-
-def _unframed(frame: bytes | bytearray) -> Any:
-    """The JSON of one whole frame; None when it is none, or has what can't be stored: infinities, half characters."""
-    if len(frame) < LENGTH.size or LENGTH.unpack_from(frame)[0] != len(frame) - LENGTH.size:
-        return None
-    try:
-        value = json.loads(frame[LENGTH.size :])
-        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        return None
-    return value
-
-
-def _crashed(ended: _Ended) -> bool:
+def _crashed(ended: Ended) -> bool:
     if ended.killed_for is not None or ended.signal in _SENT_FROM_OUTSIDE or ended.signal == signal.SIGXCPU:
         return False
-    return ended.signal is not None or ended.exit_code != 0 or not isinstance(_unframed(ended.answer), dict)
+    return ended.signal is not None or ended.exit_code != 0 or unframed(ended.answer) is None
 
 
-def _report(ended: _Ended, limits: JobLimits, doing: str) -> JobReport:
-    """The report of a job that ended in order, or the error of one that didn't."""
+def _program_crashed(ended: Ended) -> bool:
+    meant = {None, signal.SIGXCPU, signal.SIGXFSZ, *_SENT_FROM_OUTSIDE}
+    return ended.killed_for is None and ended.signal not in meant
+
+
+def _crash(ended: Ended, doing: str) -> ProcessingFailed:
+    how = f"signal {ended.signal}, exit code {ended.exit_code}"
+    return ProcessingFailed(
+        doing,
+        "the decoder crashed on this file, twice",
+        code=ErrorCode.CRASH,
+        hint="The original is kept; try to save it again in another program",
+        private=f"{how}\n{ended.last_words}".strip()[:_PRIVATE_CHARACTERS],
+    )
+
+
+def _not_started(answer: bytes, program: Path, doing: str) -> PlatformError:
+    """Why a program did not start. Its answer's pipe closes when it starts, so these are words of ours."""
+    told = unframed(answer) or {}
+    why = f"{program.name} can't be started ({told.get('not_started')})"
+    if told.get("number") in _PASSING:
+        return JobInterrupted(doing, why)
+    return ConfigurationInvalid(
+        doing, why, hint="Install the platform's packages again", private=f"{program}: {told.get('number')}"
+    )
+
+
+def _program_report(ended: Ended, limits: JobLimits, doing: str) -> ProgramReport:
+    """The report of a program that ended of its own accord, or the error of one that was ended."""
+    _judge_end(ended, limits, doing)
+    if ended.exit_code is None:  # the kinds of signals that leave one were judged
+        raise JobInterrupted(doing, "the process ended without telling how")
+    return ProgramReport(ended.exit_code, ended.last_words, ended.peak_resident_bytes, ended.cpu_seconds)
+
+
+def _judge_end(ended: Ended, limits: JobLimits, doing: str) -> None:
+    """Raise the error of a child that was killed, whoever did it."""
     if ended.killed_for is KilledFor.ABANDONED:
         raise JobInterrupted(doing, "nobody waited for the result any more")
     if ended.killed_for is not None:
         code, why = _over_limit(ended.killed_for, limits)
-        raise ProcessingFailed(doing, why, code=code, hint=_TOO_MUCH)
-    if ended.signal == signal.SIGXCPU or ended.cpu_seconds > limits.cpu_seconds:
+        raise ProcessingFailed(doing, why, code=code, hint=_TOO_MUCH, private=ended.last_words[-_PRIVATE_CHARACTERS:])
+    if ended.signal == signal.SIGXCPU or (ended.exit_code != 0 and ended.cpu_seconds >= limits.cpu_seconds):
         why = f"it took more than {limits.cpu_seconds} s of processor time"
         raise ProcessingFailed(doing, why, code=ErrorCode.TIMEOUT, hint=_TOO_MUCH)
+    if ended.signal == signal.SIGXFSZ:
+        why = f"it needed more than {limits.file_bytes >> 20} MiB in one file"
+        raise ProcessingFailed(doing, why, code=ErrorCode.LIMIT, hint=_TOO_MUCH)
     if ended.signal is not None:
         raise JobInterrupted(doing, "the process was killed from outside", private=f"signal {ended.signal}")
-    answer = _unframed(ended.answer)
+
+
+def _report(ended: Ended, limits: JobLimits, doing: str) -> JobReport:
+    """The report of a job that ended in order, or the error of one that didn't."""
+    _judge_end(ended, limits, doing)
+    answer = unframed(ended.answer) or {}
     if "done" in answer:
         return JobReport(answer["done"], ended.peak_resident_bytes, ended.cpu_seconds)
     raise _failure(answer, doing)
@@ -404,3 +485,7 @@ def _over_limit(reason: KilledFor, limits: JobLimits) -> tuple[ErrorCode, str]:
 def _empty(folder: Path) -> None:
     for path in folder.iterdir():
         path.unlink()
+
+
+def _ignore(_line: str) -> None:
+    """Nobody listens."""

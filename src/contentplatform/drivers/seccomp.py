@@ -3,6 +3,9 @@
 Everything a decoder has no business with is refused with EPERM: the network, programs and processes, other processes'
 memory and fate, kernel interfaces that exploits reach for, links and folders in the scratch folder. What this table has
 never heard of is refused with ENOSYS, so that a new kernel opens no new door. Threads may be started, processes not.
+
+A process that is to become a trusted program must be let through one call more, ``execve``; which files that can start
+is for Landlock to say.
 """
 
 from __future__ import annotations
@@ -201,6 +204,9 @@ REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
     "lookup_dcookie": (212, 18),
 }
 
+EXECUTE: Final = "execve"
+"""The one call of the table that a process may need, to become the program that it was started for."""
+
 _CLONE: Final = (56, 220)
 _CLONE3: Final = (435, 435)
 _KILL: Final = (62, 129)
@@ -214,7 +220,7 @@ def this_machine() -> Machine | None:
     return MACHINES.get(platform.machine()) if platform.system() == "Linux" else None
 
 
-def build_filter(machine: Machine, own_pid: int) -> bytes:
+def build_filter(machine: Machine, own_pid: int, *, may_execute: bool = False) -> bytes:
     """The filter for a process ``own_pid``, which may signal itself (that is how ``abort`` ends) and nobody else."""
     column = machine.column
     program = [
@@ -228,9 +234,9 @@ def build_filter(machine: Machine, own_pid: int) -> bytes:
     program += _answer_if(_JUMP_GREATER_EQUAL, _FIRST_UNKNOWN_CALL, _UNKNOWN)
     # With clone3 the flags are out of a filter's sight; libc falls back to clone when it is missing.
     program += _answer_if(_JUMP_EQUAL, _CLONE3[column], _UNKNOWN)
-    for numbers in REFUSED.values():
+    for name, numbers in REFUSED.items():
         number = numbers[column]
-        if number is not None:
+        if number is not None and not (may_execute and name == EXECUTE):
             program += _answer_if(_JUMP_EQUAL, number, _REFUSE)
     program += _only_when(_CLONE[column], _argument_low(0), _JUMP_ANY_BIT, _CLONE_THREAD)
     program += _only_when(_KILL[column], _argument_low(0), _JUMP_EQUAL, own_pid)

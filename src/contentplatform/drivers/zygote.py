@@ -4,12 +4,16 @@ A library that has touched one pixel has threads and locks, and a fork of it han
 works always and costs a few milliseconds. So this process imports the job's module once, forks one child a job, watches
 the children (memory, time, threads, files), kills those over a limit, and tells the owner how each of them ended.
 
+A child may also become a trusted program that reads an untrusted source; it is shut in before the program starts.
+
 It speaks over an inherited Unix socket. The owner sends frames (four bytes of length, JSON) with three descriptors: the
-source, the pipe for the job's answer, and the pipe for the verdict; behind them further sources, where a job has some.
-Nothing here is fed with what a child says.
+source, the pipe for the job's answer, and the socket for the verdict; behind them two pipes for what a program says,
+and further sources, where a job has some. Once the owner has shut its side of the verdict's socket down, the job is
+killed. Nothing here is fed with what a child says.
 It ends, and everything under it, when the owner closes the socket or dies.
 
-Run as ``python -m contentplatform.drivers.zygote SOCKET OWNER_PID MODULE:FUNCTION``.
+Run as ``python -m contentplatform.drivers.zygote SOCKET OWNER_PID [MODULE:FUNCTION]``; without a function it runs
+programs only.
 """
 
 from __future__ import annotations
@@ -31,12 +35,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 from contentplatform.clock import Clock, SystemClock
-from contentplatform.drivers.confinement import Confinement, JobLimits, confine
+from contentplatform.drivers.confinement import Confinement, JobLimits, ProgramFiles, confine
 from contentplatform.errors import ErrorCode, NoSpace, ProcessingFailed
 
 Job = Callable[[Mapping[str, Any], int], Mapping[str, Any]]
@@ -53,6 +58,10 @@ _SOURCE_DESCRIPTOR: Final = 3
 _ANSWER_DESCRIPTOR: Final = 4
 FIRST_OTHER_DESCRIPTOR: Final = 5
 MOST_OTHER_SOURCES: Final = 16
+_OUTPUT_DESCRIPTORS: Final = (1, 2)
+_PROGRAM_ENVIRONMENT: Final = {"LANG": "C.UTF-8"}
+_UNHEARD: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU)
+"""A program might take these for a reason to end in good order with half of its work done; it is killed instead."""
 _STAT_THREADS: Final = 17  # fields of /proc/PID/stat behind the command's closing parenthesis
 _STAT_RESIDENT_PAGES: Final = 21
 
@@ -77,6 +86,23 @@ class _Running:
     stat: int | None
     watches: int = 0
     killed_for: KilledFor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What the owner wants to be run."""
+
+    request: Mapping[str, Any]
+    scratch: Path
+    limits: JobLimits
+    program: Mapping[str, Any] | None
+    sources: tuple[int, ...]
+    answer: int
+    outputs: tuple[int, ...]
+    """Where a program writes what it says and what it complains of."""
+
+    def descriptors(self) -> tuple[int, ...]:
+        return (*self.sources, self.answer, *self.outputs)
 
 
 class Zygote:
@@ -125,37 +151,46 @@ class Zygote:
         return self._control.fileno() not in ready or self._accept()
 
     def _accept(self) -> bool:
-        received = receive_frame(self._control, descriptors=3 + MOST_OTHER_SOURCES)
+        received = receive_frame(self._control, descriptors=5 + MOST_OTHER_SOURCES)
         if received is None:
             return False
-        order, descriptors = received
-        source, answer, verdict, *others = descriptors
-        self._start(order, (source, *others), answer, verdict)
+        told, (source, answer, verdict, *more) = received
+        program = told.get("program")
+        count = 0 if program is None else len(_OUTPUT_DESCRIPTORS)
+        self._start(
+            _Order(
+                request=told["request"],
+                scratch=Path(told["scratch"]),
+                limits=JobLimits(**told["limits"]),
+                program=program,
+                sources=(source, *more[count:]),
+                answer=answer,
+                outputs=tuple(more[:count]),
+            ),
+            verdict,
+        )
         return True
 
-    def _start(self, order: Mapping[str, Any], sources: tuple[int, ...], answer: int, verdict: int) -> None:
-        limits, scratch = JobLimits(**order["limits"]), Path(order["scratch"])
+    def _start(self, order: _Order, verdict: int) -> None:
         try:
             pid = os.fork()
         except OSError as error:
             _tell(verdict, {"refused": error.strerror})
             pid = -1
         if pid == 0:
-            self._be_the_job(order["request"], limits, scratch, sources, answer)
-        for descriptor in (*sources, answer):
+            self._be_the_job(order)
+        for descriptor in order.descriptors():
             os.close(descriptor)
         if pid < 0:
             os.close(verdict)
             return
-        deadline = self._clock.monotonic_seconds() + limits.wall_seconds
-        running = _Running(pid, scratch, limits, deadline, verdict, _open_stat(pid))
+        deadline = self._clock.monotonic_seconds() + order.limits.wall_seconds
+        running = _Running(pid, order.scratch, order.limits, deadline, verdict, _open_stat(pid))
         self._running[pid] = running
         self._by_verdict[verdict] = running
-        self._poll.register(verdict, 0)  # an error event tells that nobody waits for this job any more
+        self._poll.register(verdict, select.POLLIN)  # its end tells that nobody waits for this job any more
 
-    def _be_the_job(
-        self, request: Mapping[str, Any], limits: JobLimits, scratch: Path, sources: tuple[int, ...], answer: int
-    ) -> None:
+    def _be_the_job(self, order: _Order) -> None:
         """The child's whole life. It leaves by ``os._exit``: the zygote's clean-up is not its business."""
         code = 1
         try:
@@ -163,12 +198,36 @@ class Zygote:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             gc.disable()
-            _keep_only(sources, answer)
-            confine(limits, scratch, self._own_pid)
-            _write_all(_ANSWER_DESCRIPTOR, _frame(_outcome(self._job, request, limits)))
+            if order.program is not None:
+                self._become(order.program, order)
+            _keep_only(_places(order))
+            confine(order.limits, order.scratch, self._own_pid)
+            _write_all(_ANSWER_DESCRIPTOR, _frame(_outcome(self._job, order.request, order.limits)))
             code = 0
         finally:
             os._exit(code)
+
+    def _become(self, program: Mapping[str, Any], order: _Order) -> None:
+        """Be the program from here on, or answer why not: what a program ends with means nothing before it started."""
+        files = ProgramFiles(
+            program=Path(program["path"]),
+            loader=None if program["loader"] is None else Path(program["loader"]),
+            libraries=tuple(Path(library) for library in program["libraries"]),
+            devices=tuple(Path(device) for device in program["devices"]),
+        )
+        _keep_only(_places(order))
+        try:
+            os.nice(program["nice"])
+            signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)
+            for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(ignored_by_python, signal.SIG_DFL)
+            confine(order.limits, order.scratch, self._own_pid, program=files)
+            arguments = [files.program.name, *program["arguments"]]
+            os.execve(files.program, arguments, _PROGRAM_ENVIRONMENT)  # noqa: S606 - no shell is wanted
+        except OSError as error:
+            told = {"not_started": error.strerror, "number": error.errno}
+            _write_all(_ANSWER_DESCRIPTOR, _frame(told))
+            os._exit(1)
 
     def _watch(self, running: _Running) -> None:
         if running.killed_for is not None:
@@ -299,19 +358,30 @@ def _write_all(descriptor: int, content: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _keep_only(sources: tuple[int, ...], answer: int) -> None:
-    """Move the descriptors to fixed places and close every other but the standard three, which are /dev/null."""
-    source, *others = sources
-    places = (
-        _SOURCE_DESCRIPTOR,
-        _ANSWER_DESCRIPTOR,
-        *range(FIRST_OTHER_DESCRIPTOR, FIRST_OTHER_DESCRIPTOR + len(others)),
-    )
+def _places(order: _Order) -> dict[int, int]:
+    """Where each of the job's descriptors has to go."""
+    source, *others = order.sources
+    return {
+        **dict(zip(_OUTPUT_DESCRIPTORS, order.outputs, strict=False)),
+        _SOURCE_DESCRIPTOR: source,
+        _ANSWER_DESCRIPTOR: order.answer,
+        **dict(enumerate(others, FIRST_OTHER_DESCRIPTOR)),
+    }
+
+
+def _keep_only(places: Mapping[int, int]) -> None:
+    """Move descriptors to their places and close every other but the standard three, which are /dev/null unless moved.
+
+    A program inherits all but the answer, which is for what goes wrong before it starts.
+    """
+    top = max(places)
     # Each may sit where another has to go, so all are copied out of the way first.
-    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, places[-1] + 1) for descriptor in (source, answer, *others)]
-    for descriptor, place in zip(high, places, strict=True):
-        os.dup2(descriptor, place, inheritable=False)
-    os.closerange(places[-1] + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    high = {place: fcntl.fcntl(descriptor, fcntl.F_DUPFD, top + 1) for place, descriptor in places.items()}
+    for place, descriptor in high.items():
+        os.dup2(descriptor, place, inheritable=place != _ANSWER_DESCRIPTOR)
+    kept = sorted({0, 1, 2, *places})
+    for below, above in pairwise([*kept, resource.getrlimit(resource.RLIMIT_NOFILE)[0]]):
+        os.closerange(below + 1, above)
 
 
 def _kill_group(pid: int) -> None:
@@ -394,12 +464,18 @@ def _probe_confinement() -> Confinement:
     return Confinement(**json.loads(answer))
 
 
-def _load(entry_point: str) -> Job:
+def _no_job(_request: Mapping[str, Any], _source: int) -> Mapping[str, Any]:
+    raise LookupError
+
+
+def _load(entry_point: str | None) -> Job:
     """The job's function, and with it everything that it will ever import: a child can't open a file of code."""
     try:
         raise RuntimeError
     except RuntimeError:
         traceback.format_exc()  # formatting a trace imports modules of its own
+    if entry_point is None:
+        return _no_job
     module, _, name = entry_point.partition(":")
     job: Job = getattr(importlib.import_module(module), name)
     return job
@@ -407,11 +483,11 @@ def _load(entry_point: str) -> Job:
 
 def main(arguments: list[str]) -> int:
     """Import the parser, say so, and serve."""
-    descriptor, owner_pid, entry_point = arguments
+    descriptor, owner_pid, *entry_points = arguments
     control = socket.socket(fileno=int(descriptor))
     control.set_inheritable(False)
     try:
-        job = _load(entry_point)
+        job = _load(entry_points[0] if entry_points else None)
         walls = _probe_confinement()
     except Exception:  # noqa: BLE001 - the outer edge of this process: the owner is told, whatever it was
         send_frame(control, {"failed": traceback.format_exc()})
