@@ -31,9 +31,10 @@ from contentplatform.workflow.port import TaskContext, TaskFunction
 from contentplatform.workflow.publication import Publication
 from contentplatform.workflow.steps import Step, Steps
 from fakes.catalog import FakeCatalog
-from fakes.clock import FakeClock
+from fakes.clock import FakeClock, SequentialIds
 from fakes.edge import MemoryEdge
-from fakes.platform import FakeProcessor, jpeg
+from fakes.object_store import MemoryObjectStore
+from fakes.platform import FakeProcessor, MemoryTranscoder, jpeg
 from fakes.workflow_engine import InMemoryWorkflowEngine
 
 T = TypeVar("T")
@@ -86,6 +87,7 @@ class OnS3:
             self.clock,
             scratch,
             one_by_one,
+            transcoder=MemoryTranscoder(MemoryObjectStore(self.clock, SequentialIds())),
             beside=side_by_side,
         )
         tasks = {name: as_task(step) for name, step in steps.tasks().items()}

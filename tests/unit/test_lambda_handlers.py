@@ -261,24 +261,6 @@ def test_any_other_file_goes_the_generic_way(home: MemoryHome, call: Call) -> No
     assert call("update-metadata", data)["status"] == "completed"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "content-video-processor",
-        "check-mediaconvert-status",
-        "content-video-finisher",
-        "content-audio-processor",
-        "content-document-processor",
-    ],
-)
-def test_what_there_is_no_code_for_is_refused_in_words(call: Call, name: str) -> None:
-    with pytest.raises(
-        Exception, match=r"^\[E_UNSUPPORTED\] processing a\.mov: this version .* no processor"
-    ) as failure:
-        call(name, {"key": "a.mov", "route": "video"})
-    assert type(failure.value).__name__ == "E_UNSUPPORTED"
-
-
 def test_of_a_batch_only_what_failed_comes_again(home: MemoryHome, call: Call) -> None:
     home.platform.add("a.txt", b"a")
     home.platform.add("b.txt", b"b")

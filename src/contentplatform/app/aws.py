@@ -154,6 +154,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
     from contentplatform.delivery.aws import CloudFrontEdge  # noqa: PLC0415
     from contentplatform.drivers.boto import Aws  # noqa: PLC0415
     from contentplatform.ingest.aws import SqsEventSource  # noqa: PLC0415
+    from contentplatform.processing.aws import MediaConvertTranscoder  # noqa: PLC0415
     from contentplatform.storage.aws import S3ObjectStore  # noqa: PLC0415
     from contentplatform.workflow.aws import StepFunctionsEngine  # noqa: PLC0415
 
@@ -203,6 +204,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
             clock,
             settings.data_folder / SCRATCH_FOLDER_NAME,
             one_by_one,
+            transcoder=MediaConvertTranscoder(aws, store, clock, bucket_name=names[BucketRole.PROCESSED]),
             beside=side_by_side,
         ),
         edge=edge,

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from contentplatform.catalog.codec import to_public
+from contentplatform.errors import NotFound, Unavailable
 from contentplatform.media import MediaKind
+from contentplatform.processing.port import Transcoder, TranscodeRequest, TranscodeStatus
 from contentplatform.storage.lifecycle import bucket_name
 from contentplatform.storage.port import BucketRole, ObjectStore
 
@@ -54,6 +56,22 @@ class Platform:
     def take_in(self, limit: int = 200) -> int:
         """Handle events that wait, up to ``limit``; returns how many."""
         return self.events.drain(lambda event: self.ingest.handle(event.key), limit=limit)
+
+
+class NoTranscoder(Transcoder):
+    """Until there is one: nothing is routed to it."""
+
+    def submit(self, request: TranscodeRequest) -> str:
+        raise Unavailable(f"encoding {request.key}", "this home encodes no videos")
+
+    def status(self, job_id: str) -> TranscodeStatus:
+        raise NotFound(f"looking for the encoding {job_id}", "this home encodes no videos")
+
+    def cancel(self, job_id: str) -> None:
+        """Nothing to cancel."""
+
+    def forget(self, job_id: str) -> None:
+        """Nothing to forget."""
 
 
 class Home(ABC):

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
+from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, NoTranscoder, Platform, media_processor
 from contentplatform.clock import Clock, IdSource, RandomIds, SystemClock
 from contentplatform.errors import ConfigurationInvalid
 from contentplatform.ingest.library import Library
@@ -185,7 +185,18 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
             events=events,
             ingest=ingest,
             library=Library(store, catalog, engine, ingest, publication, clock, together),
-            steps=Steps(store, catalog, publication, edge, processor, clock, folder / SCRATCH_FOLDER_NAME, together),
+            steps=Steps(
+                store,
+                catalog,
+                publication,
+                edge,
+                processor,
+                clock,
+                folder / SCRATCH_FOLDER_NAME,
+                together,
+                transcoder=NoTranscoder(),
+                wake=engine.wake,
+            ),
             edge=edge,
             processor=processor,
         )

@@ -1,4 +1,4 @@
-"""Asks how far the encoding of a video is: a task of the workflow. Nothing is routed here yet."""
+"""Asks how far the encoding of a video is: a task of the workflow."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from contentplatform.lambdas.runtime import Invocation, Result, function
 
 @function
 def handle(call: Invocation) -> Result:
-    """Refuse, in words."""
-    return call.platform.steps.refuse(call.event)
+    """Tell how far it is; the record shows it, too."""
+    return call.platform.steps.check_video(call.event)

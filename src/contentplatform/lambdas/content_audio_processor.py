@@ -1,4 +1,4 @@
-"""Makes a sound's renditions: a task of the workflow. Nothing is routed here yet."""
+"""Makes a sound's renditions: a task of the workflow."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from contentplatform.lambdas.runtime import Invocation, Result, function
 
 @function
 def handle(call: Invocation) -> Result:
-    """Refuse, in words."""
-    return call.platform.steps.refuse(call.event)
+    """Make the renditions, or take those of the same content."""
+    return call.platform.steps.process_audio(call.event)

@@ -1,4 +1,4 @@
-"""Completes a video's renditions: a task of the workflow. Nothing is routed here yet."""
+"""Completes a video's renditions: a task of the workflow."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from contentplatform.lambdas.runtime import Invocation, Result, function
 
 @function
 def handle(call: Invocation) -> Result:
-    """Refuse, in words."""
-    return call.platform.steps.refuse(call.event)
+    """Verify what was encoded, and make all else."""
+    return call.platform.steps.finish_video(call.event)

@@ -1,4 +1,4 @@
-"""Starts the encoding of a video: a task of the workflow. Nothing is routed here yet."""
+"""Starts the encoding of a video: a task of the workflow."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from contentplatform.lambdas.runtime import Invocation, Result, function
 
 @function
 def handle(call: Invocation) -> Result:
-    """Refuse, in words."""
-    return call.platform.steps.refuse(call.event)
+    """Find out what is in it, and ask for its rungs."""
+    return call.platform.steps.process_video(call.event)

@@ -113,6 +113,23 @@ class Publication:
         if record.version_id == entry.version_id and record.status is not entry.status:
             self._catalog.put(replace(record, status=entry.status))
 
+    def note_progress(self, entry: LedgerEntry, percent: int, stage: str) -> None:
+        """Let the record of a current version that is being processed show how far that is.
+
+        What an earlier processing found gives way to it until the end, which brings back what is true then.
+
+        Raises:
+            Conflict: somebody else wrote the record meanwhile.
+        """
+        try:
+            record = self._catalog.get(entry.file_id)
+        except NotFound:
+            return
+        progress = {"progress_percent": percent, "stage": stage}
+        is_shown = record.version_id == entry.version_id and record.status is ProcessingStatus.PROCESSING
+        if is_shown and record.processing_metadata != progress:
+            self._catalog.put(replace(record, processing_metadata=progress))
+
     def show(self, record: Record) -> None:
         """Make the public keys show exactly ``record``'s renditions (none for a deleted file), then its sidecar.
 

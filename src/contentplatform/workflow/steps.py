@@ -7,48 +7,56 @@ over the same code.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, replace
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
+from contentplatform import log
 from contentplatform.catalog.port import Catalog, LedgerEntry, Rendition
 from contentplatform.clock import Clock, timestamp
 from contentplatform.delivery.port import Edge
 from contentplatform.delivery.rules import paths_to_purge, raw_edge_key
 from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.drivers.scratch import scratch_folder
-from contentplatform.errors import ErrorCode, NotFound, ProcessingFailed
+from contentplatform.errors import Corrupt, ErrorCode, NotFound, PlatformError, ProcessingFailed
 from contentplatform.media import MediaKind, ProcessingStatus
-from contentplatform.processing.port import MediaProcessor, Rendered, RenderedFile
-from contentplatform.processing.presets import public_key, recipe
-from contentplatform.storage.port import BucketRole, HasLocalFiles, ObjectStore, PutOptions
+from contentplatform.processing.ladder import plan
+from contentplatform.processing.port import (
+    MediaFacts,
+    MediaProcessor,
+    Rendered,
+    Rung,
+    Transcoder,
+    TranscodeRequest,
+    TranscodeState,
+    TranscodeStatus,
+)
+from contentplatform.processing.presets import recipe
+from contentplatform.storage.port import BucketRole, ObjectStore
 from contentplatform.together import Beside, Together, in_turn, repeated
 from contentplatform.workflow.definition import failure_of
 from contentplatform.workflow.publication import Publication
+from contentplatform.workflow.renditions import RUNG_EXTENSION, RenditionShelf, public_names
 
 Step = Callable[[Mapping[str, Any]], dict[str, Any]]
+Make = Callable[[LedgerEntry, Path, Path], Rendered]
+"""Makes renditions of a version: its entry, its bytes as a file, an empty folder."""
 
-_NOT_BUILT: Final = (
-    "content-video-processor",
-    "check-mediaconvert-status",
-    "content-video-finisher",
-    "content-audio-processor",
-    "content-document-processor",
-)
 _REPLACED_LIMIT: Final = 100
 """Most public keys that one version is said to replace; a version has about twenty."""
-_INLINE_METADATA_LIMIT_BYTES: Final = 48_000
-"""Facts longer than this go into an object beside the record: Step Functions carries at most 256 KB between states."""
+
+_logger: Final = logging.getLogger(__name__)
 
 
 class Steps:
-    """The tasks of the workflow over the platform's ports."""
+    """The tasks of the workflow over the platform's ports.
+
+    ``wake`` ends an execution's next Wait at once, where somebody can: for a video that needs no transcoding.
+    """
 
     def __init__(
         self,
@@ -61,37 +69,66 @@ class Steps:
         scratch_root: Path,
         together: Together,
         *,
+        transcoder: Transcoder,
         beside: Beside = in_turn,
+        wake: Callable[[str], object] = lambda _execution: None,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._publication = publication
+        self._shelf = RenditionShelf(store, publication, beside)
         self._edge = edge
         self._processor = processor
+        self._transcoder = transcoder
         self._clock = clock
         self._scratch_root = scratch_root
         self._together = together
         self._beside = beside
+        self._wake = wake
 
     def tasks(self) -> dict[str, Step]:
         """Every task by the name of its function."""
         return {
             "content-image-processor": self.process_image,
+            "content-video-processor": self.process_video,
+            "check-mediaconvert-status": self.check_video,
+            "content-video-finisher": self.finish_video,
+            "content-audio-processor": self.process_audio,
+            "content-document-processor": self.process_document,
             "content-generic-processor": self.process_generic,
             "update-metadata": self.update_metadata,
             "record-failure": self.record_failure,
             "cloudfront-invalidation": self.invalidate,
-            **dict.fromkeys(_NOT_BUILT, self.refuse),
         }
 
     # -- processing ------------------------------------------------------------------------------------------
 
     def process_image(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Make an image's renditions, or take those of the same content; store them under the version's own keys."""
+        return self._process(data, self._render_image)
+
+    def process_audio(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a sound's renditions, as ``process_image`` does an image's."""
+        return self._process(data, self._render_audio)
+
+    def process_document(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a document's renditions, and take its text."""
+        return self._process(data, self._render_document)
+
+    def _process(self, data: Mapping[str, Any], make: Make) -> dict[str, Any]:
         entry = self._begin(data)
-        result = self._reuse(entry) or self._make(entry, data["key"])
+        result = self._reuse(entry) or self._make(entry, data["key"], make)
         self._discard_if_gone(entry, data["key"])
         return result
+
+    def _render_image(self, _entry: LedgerEntry, source: Path, scratch: Path) -> Rendered:
+        return self._processor.process_image(source, scratch)
+
+    def _render_audio(self, _entry: LedgerEntry, source: Path, scratch: Path) -> Rendered:
+        return self._processor.process_audio(source, scratch)
+
+    def _render_document(self, entry: LedgerEntry, source: Path, scratch: Path) -> Rendered:
+        return self._processor.process_document(source, scratch, content_type=entry.content_type)
 
     def process_generic(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Note what can be told of any file."""
@@ -106,16 +143,133 @@ class Steps:
         }
         return _result([], facts, {}, reused_from=None)
 
+    # -- videos ----------------------------------------------------------------------------------------------
+
+    def process_video(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Find out what is in a video and have its rungs encoded; the job, for the states that wait for it.
+
+        Two need no encoding, and their job has no id: content that has renditions already, which are taken over here,
+        and a film without pictures, of which ``finish_video`` makes what is made of a sound.
+        """
+        entry, key = self._begin(data), data["key"]
+        reused = self._reuse(entry)
+        if reused is not None:
+            self._discard_if_gone(entry, key)
+            return self._nothing_to_encode(data, {"reused": reused})
+        facts = self._probed(entry, key)
+        if not facts.video:
+            return self._nothing_to_encode(data, {"facts": facts.to_json()})
+        rungs = plan(facts, lambda name: self._publication.stored_key(entry, name, RUNG_EXTENSION))
+        request = TranscodeRequest(data["execution"], entry.file_id, entry.version_id, key, facts, rungs)
+        job_id = self._transcoder.submit(request)
+        crashpoint("steps.transcoding_submitted")
+        try:
+            self._discard_if_gone(entry, key)
+            self._check_still_ours(data)
+        except PlatformError:
+            self._transcoder.cancel(job_id)
+            raise
+        self._note_progress(entry, 0, "transcoding")
+        return {"id": job_id, "facts": facts.to_json(), "rungs": [asdict(rung) for rung in rungs]}
+
+    def check_video(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """How far the encoding is; the record shows it, too."""
+        job_id = data["job"]["id"]
+        if not job_id:
+            return _told(TranscodeStatus(TranscodeState.COMPLETE, 100))
+        entry = self._check_still_ours(data)
+        try:
+            status = self._transcoder.status(job_id)
+        except NotFound:
+            words = "the encoding was lost: nothing is known of it any more"
+            status = TranscodeStatus(TranscodeState.ERROR, error=words, error_code=ErrorCode.INTERNAL)
+        if status.percent is not None and not status.state.is_final:
+            self._note_progress(entry, status.percent, "transcoding")
+        return _told(status)
+
+    def finish_video(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Verify the encoded rungs and make all other renditions of a video."""
+        entry, key, job = self._check_still_ours(data), data["key"], data["job"]
+        if "reused" in job:
+            return dict(job["reused"])
+        facts = MediaFacts.from_json(job["facts"])
+        rungs = tuple(Rung(**rung) for rung in job.get("rungs", ()))
+        if rungs:
+            self._note_progress(entry, 100, "finishing")
+            result = self._finish(entry, key, facts, rungs)
+        else:
+            sound = replace(entry, recipe=recipe(MediaKind.AUDIO))
+            made = self._reuse(sound) or self._make(sound, key, self._render_audio, anew=False)
+            result = {**made, "kind": MediaKind.AUDIO.value}
+        self._discard_if_gone(entry, key)
+        self._let_go(job)
+        return result
+
+    def _probed(self, entry: LedgerEntry, key: str) -> MediaFacts:
+        with (
+            scratch_folder(self._scratch_root) as scratch,
+            self._shelf.opened(BucketRole.PRIMARY, key, scratch, version_id=entry.version_id) as source,
+        ):
+            return self._processor.probe(source, _empty_folder(scratch))
+
+    def _finish(self, entry: LedgerEntry, key: str, facts: MediaFacts, rungs: tuple[Rung, ...]) -> dict[str, Any]:
+        with ExitStack() as stack:
+            scratch = stack.enter_context(scratch_folder(self._scratch_root))
+            files = {
+                rung.name: stack.enter_context(
+                    self._shelf.opened(BucketRole.PROCESSED, rung.stored_key, scratch, name=rung.name)
+                )
+                for rung in rungs
+            }
+            if any(track.is_text for track in facts.subtitles):
+                source = stack.enter_context(
+                    self._shelf.opened(BucketRole.PRIMARY, key, scratch, version_id=entry.version_id)
+                )
+            else:
+                source = files[rungs[0].name]  # nothing is taken from the original, which may be large and far away
+            names = public_names(key, facts, rungs)
+            rendered = self._processor.finish_video(source, files, facts, names, _empty_folder(scratch))
+            renditions = [
+                *self._shelf.keep_rungs(key, rungs, files),
+                *self._shelf.keep(entry, key, rendered.files, anew=False),
+            ]
+        crashpoint("steps.renditions_stored")
+        return _result(renditions, self._shelf.bounded(entry, rendered), rendered.descriptive, reused_from=None)
+
+    def _nothing_to_encode(self, data: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
+        self._wake(data["execution"])
+        return {"id": "", "rungs": [], **job}
+
+    def _note_progress(self, entry: LedgerEntry, percent: int, stage: str) -> None:
+        """Let people see how far it is; where that can't be written, nothing is lost."""
+        with suppress(PlatformError):
+            self._publication.note_progress(entry, percent, stage)
+
+    def _let_go(self, job: Mapping[str, Any], *, cancel: bool = False) -> None:
+        """Give back what an encoding still holds. What can't be given back now costs room, and fails nothing."""
+        job_id = job.get("id")
+        if not job_id:
+            return
+        try:
+            if cancel:
+                self._transcoder.cancel(job_id)
+            self._transcoder.forget(job_id)
+        except PlatformError as error:
+            log.event(_logger, logging.WARNING, "encoding not let go", job=job_id, **{log.REASON: str(error)})
+
     # -- committing ------------------------------------------------------------------------------------------
 
     def update_metadata(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Commit the manifest, once, and let record and public keys follow it."""
         result = data["result"]
         renditions = tuple(Rendition(**rendition) for rendition in result["renditions"])
+        turned_out = MediaKind(result["kind"]) if "kind" in result else None
 
         def completed(entry: LedgerEntry) -> LedgerEntry:
             return replace(
                 entry,
+                kind=turned_out or entry.kind,
+                recipe=recipe(turned_out) if turned_out else entry.recipe,
                 status=ProcessingStatus.COMPLETED,
                 renditions=renditions,
                 processing_metadata=result["metadata"],
@@ -144,6 +298,7 @@ class Steps:
     def record_failure(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Write down that this version failed, and why, for a person."""
         failure = failure_of(data)
+        self._let_go(data.get("job", {}), cancel=True)
 
         def failed(entry: LedgerEntry) -> LedgerEntry:
             return replace(
@@ -173,14 +328,6 @@ class Steps:
         if told is None:
             return {"status": "not needed", "reason": "no earlier version was public", "paths": 0}
         return {"status": told.status.value, "id": told.id, "reference": told.reference, "paths": len(told.paths)}
-
-    def refuse(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Fail what was routed to a processor that does not exist; ingest routes nothing here."""
-        raise ProcessingFailed(
-            f"processing {data['key']}",
-            f"this version of the platform has no processor for {data['route']} files",
-            code=ErrorCode.UNSUPPORTED,
-        )
 
     # -- parts -----------------------------------------------------------------------------------------------
 
@@ -215,6 +362,10 @@ class Steps:
         return repeated(lambda: self._together(work), f"recording {data['key']}")
 
     def _change(self, data: Mapping[str, Any], change: Callable[[LedgerEntry], LedgerEntry]) -> LedgerEntry:
+        return self._catalog.put_entry(change(self._check_still_ours(data)))
+
+    def _check_still_ours(self, data: Mapping[str, Any]) -> LedgerEntry:
+        """The version's entry, if this execution is still the one that works on it; raises as ``_commit``."""
         entry = self._catalog.get_entry(data["file_id"], data["version_id"])
         if entry.execution != data["execution"]:
             raise ProcessingFailed(
@@ -222,7 +373,7 @@ class Steps:
                 "another execution took this version over, or it was cancelled",
                 code=ErrorCode.CANCELLED,
             )
-        return self._catalog.put_entry(change(entry))
+        return entry
 
     def _follow(self, entry: LedgerEntry, *, publish: bool) -> None:
         if publish:
@@ -230,14 +381,17 @@ class Steps:
         else:
             self._publication.note_status(entry)
 
-    def _make(self, entry: LedgerEntry, key: str) -> dict[str, Any]:
-        with scratch_folder(self._scratch_root) as scratch, self._source(entry, key, scratch) as source:
-            folder = scratch / "out"
-            folder.mkdir()
-            rendered = self._processor.process_image(source, folder)
-            renditions = self._beside([partial(self._keep, entry, key, file) for file in rendered.files])
+    def _make(self, entry: LedgerEntry, key: str, make: Make, *, anew: bool | None = None) -> dict[str, Any]:
+        """Make renditions and store them; those that an earlier attempt stored are not stored again."""
+        anew = entry.attempts == 1 if anew is None else anew
+        with (
+            scratch_folder(self._scratch_root) as scratch,
+            self._shelf.opened(BucketRole.PRIMARY, key, scratch, version_id=entry.version_id) as source,
+        ):
+            rendered = make(entry, source, _empty_folder(scratch))
+            renditions = self._shelf.keep(entry, key, rendered.files, anew=anew)
         crashpoint("steps.renditions_stored")
-        return _result(renditions, self._bounded(entry, rendered), dict(rendered.descriptive), reused_from=None)
+        return _result(renditions, self._shelf.bounded(entry, rendered), rendered.descriptive, reused_from=None)
 
     def _discard_if_gone(self, entry: LedgerEntry, key: str) -> None:
         """Erase what was just stored if its version was deleted for good, or moved, meanwhile: nobody else would.
@@ -267,85 +421,38 @@ class Steps:
         if twin is None or not twin.hash_verified or not self._publication.intact(twin):
             return None
         key = self._catalog.get(entry.file_id).file_path
-        renditions = []
-        for rendition in twin.renditions:
-            extension = rendition.stored_key.rpartition(".")[2]
-            copy = replace(
-                rendition,
-                key=public_key(rendition.name, key, extension),
-                stored_key=self._publication.stored_key(entry, rendition.name, extension),
-            )
-            if copy.stored_key != rendition.stored_key:
-                stored = self._store.head(BucketRole.PROCESSED, rendition.stored_key)
-                self._store.write_copy(stored, BucketRole.PROCESSED, copy.stored_key)
-            renditions.append(_as_json(copy))
-        return _result(renditions, dict(twin.processing_metadata), dict(twin.descriptive), reused_from=twin.version_id)
+        try:
+            renditions = self._shelf.copied(twin.renditions, entry, key)
+        except Corrupt as error:
+            log.event(_logger, logging.WARNING, "renditions not reused", **{log.KEY: key, log.REASON: str(error)})
+            return None
+        return _result(renditions, twin.processing_metadata, twin.descriptive, reused_from=twin.version_id)
 
-    def _keep(self, entry: LedgerEntry, key: str, file: RenderedFile) -> dict[str, Any]:
-        """Store one rendition under the version's own key, unless an earlier attempt stored those very bytes."""
-        stored_key = self._publication.stored_key(entry, file.name, file.extension)
-        with file.path.open("rb") as body:
-            sha256 = hashlib.file_digest(body, "sha256").hexdigest()
-            if entry.attempts == 1 or not self._publication.is_stored(stored_key, sha256):
-                body.seek(0)
-                options = PutOptions(
-                    content_type=file.content_type, user_metadata=file.user_metadata, expected_sha256=sha256
-                )
-                self._store.write(BucketRole.PROCESSED, stored_key, body, options)
-        return _as_json(
-            Rendition(
-                name=file.name,
-                key=public_key(file.name, key, file.extension),
-                stored_key=stored_key,
-                content_type=file.content_type,
-                size_bytes=file.path.stat().st_size,
-                sha256=sha256,
-                width=file.width,
-                height=file.height,
-            )
-        )
 
-    def _bounded(self, entry: LedgerEntry, rendered: Rendered) -> dict[str, Any]:
-        """The facts that fit a record; where they are too long, all of them go into an object beside it."""
-        facts = dict(rendered.metadata)
-        body = json.dumps(facts, ensure_ascii=False, sort_keys=True).encode()
-        if len(body) <= _INLINE_METADATA_LIMIT_BYTES:
-            return facts
-        path = self._publication.stored_key(entry, "metadata", "json")
-        self._store.write(BucketRole.PROCESSED, path, BytesIO(body), PutOptions(content_type="application/json"))
-        short = {name: value for name, value in facts.items() if not isinstance(value, dict | list)}
-        return {**short, "complete_metadata": path}
+def _empty_folder(scratch: Path) -> Path:
+    folder = scratch / "out"
+    folder.mkdir()
+    return folder
 
-    @contextmanager
-    def _source(self, entry: LedgerEntry, key: str, scratch: Path) -> Iterator[Path]:
-        """The version's bytes as a file: where the store keeps files, the very file; else a download."""
-        if isinstance(self._store, HasLocalFiles):
-            yield self._store.local_file(self._store.head(BucketRole.PRIMARY, key, version_id=entry.version_id))
-            return
-        path = scratch / "source"
-        with (
-            self._store.open(BucketRole.PRIMARY, key, version_id=entry.version_id) as reader,
-            path.open("wb") as target,
-        ):
-            for chunk in reader.chunks():
-                target.write(chunk)
-        yield path
+
+def _told(status: TranscodeStatus) -> dict[str, Any]:
+    told: dict[str, Any] = {"status": status.state.value, "percent": status.percent}
+    if status.state in {TranscodeState.ERROR, TranscodeState.CANCELED}:
+        words = status.error or "the encoding was cancelled"
+        told |= {"error": words, "error_code": (status.error_code or ErrorCode.INTERNAL).value}
+    return told
 
 
 def _result(
-    renditions: list[dict[str, Any]],
-    metadata: dict[str, Any],
-    descriptive: dict[str, Any],
+    renditions: list[Rendition],
+    metadata: Mapping[str, Any],
+    descriptive: Mapping[str, Any],
     *,
     reused_from: str | None,
 ) -> dict[str, Any]:
     return {
-        "renditions": renditions,
-        "metadata": metadata,
-        "descriptive": descriptive,
+        "renditions": [asdict(rendition) for rendition in renditions],
+        "metadata": dict(metadata),
+        "descriptive": dict(descriptive),
         "reused_from": reused_from,
     }
-
-
-def _as_json(rendition: Rendition) -> dict[str, Any]:
-    return {name: getattr(rendition, name) for name in Rendition.__slots__}
