@@ -51,7 +51,7 @@ ENDED: Final = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
 _RETRY_ATTEMPTS: Final = 2
 _EVENT_AGE: Final = Duration.hours(6)
 _LEFT_FOR_LAMBDA_ITSELF_MB: Final = 256
-"""Of an image function's memory: for the interpreter around the job, which may have the rest."""
+"""Of the memory of a function with decoders: for the interpreter around the job, which may have the rest."""
 _DATA_FOLDER: Final = "/tmp/contentplatform"  # noqa: S108 - Lambda has no other folder that can be written to
 _MEANT_FOR_FUNCTIONS: Final = ("storage", "ingest", "processing", "aws")
 _ALWAYS_TOLD: Final = frozenset(
@@ -237,7 +237,7 @@ def environment_of(function: Function, settings: Settings, names: Names) -> dict
         if (table, name) not in _NEVER_TOLD and (value != default or (table, name) in _ALWAYS_TOLD):
             told[environment_name(table, name)] = str(value).lower() if isinstance(value, bool) else str(value)
     room_bytes = (function.memory_mb - _LEFT_FOR_LAMBDA_ITSELF_MB) * 1024 * 1024
-    if "image" in function.name and settings.processing.job_memory_bytes > room_bytes:
+    if len(function.layers) > 1 and settings.processing.job_memory_bytes > room_bytes:
         told[environment_name("processing", "job_memory_bytes")] = str(room_bytes)
     return told
 

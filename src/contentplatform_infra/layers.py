@@ -38,6 +38,10 @@ _LOCKED: Final = re.compile(r"^([a-z0-9][\w.-]*)==(\S+)", re.MULTILINE)
 _DESCRIPTION: Final[Mapping[Layer, str]] = {
     Layer.RUNTIME: "What every function runs on: structured log and tracer",
     Layer.IMAGES: "The image decoders",
+    Layer.ARRAYS: "Arithmetic on samples and pixels",
+    Layer.RAW: "What opens the raw files of cameras",
+    Layer.MEDIA: "What films and sounds are parsed with",
+    Layer.DOCUMENTS: "The PDF engine",
 }
 
 

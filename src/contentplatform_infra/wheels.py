@@ -33,7 +33,8 @@ def install_wheels(lock: Path, folder: Path, *, python_version: str) -> None:
         *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"),
         *("--no-deps", "--require-hashes", "--only-binary=:all:", f"--no-binary={FROM_SOURCE}", "--no-compile"),
         *(f"--platform={platform}" for platform in PLATFORMS),
-        *("--implementation=cp", f"--python-version={python_version}"),
+        # pip asks whether this machine's Python will do, not the one it is told of; wheels are chosen by that one.
+        *("--implementation=cp", f"--python-version={python_version}", "--ignore-requires-python"),
         *(f"--target={folder}", f"--requirement={lock}"),
     ]
     try:

@@ -76,10 +76,10 @@ def assembly_for_emulator(tmp_path_factory: TempPathFactory) -> Path:
     synthesise(settings, folder, account_id=ACCOUNT, only=STACKS)
     version = emulator_python()
     if version != layers.PYTHON_VERSION:
-        for asset in folder.glob("asset.*/python"):
-            layer = Layer.IMAGES if (asset / "pyvips").exists() else Layer.RUNTIME
+        for layer in Layer:
+            asset = folder / f"asset.{layers.hash_of(layer)}"
             shutil.rmtree(asset)
-            layers.build_layer(layer, asset.parent, python_version=version)
+            layers.build_layer(layer, asset, python_version=version)
     return folder
 
 

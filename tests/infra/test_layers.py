@@ -20,13 +20,16 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 
 from contentplatform.errors import ConfigurationInvalid
-from contentplatform.lambdas.functions import FUNCTIONS, Function, Layer
+from contentplatform.lambdas.functions import BY_NAME, FUNCTIONS, Function, Layer
+from contentplatform.processing.local import DOCUMENT_JOB, IMAGE_JOB, MEDIA_JOBS
 from contentplatform_infra import layers
 from contentplatform_infra.code import package_files
 from contentplatform_infra.wheels import install_wheels
 from emulator import HOME, ROOT
 
 MAGIC: Final = b"\x7fELF"
+LAYERS_LIMIT: Final = 5
+"""Lambda's, for one function."""
 FOREIGN: Final = re.compile(r"\.cpython-(\d+)-")
 
 
@@ -93,11 +96,12 @@ def test_lambda_can_load_every_library(built: dict[Layer, Path]) -> None:
     assert [problem for folder in built.values() for problem in problems_of(folder)] == []
 
 
-def test_every_function_fits_unpacked_with_its_layers(built: dict[Layer, Path]) -> None:
+def test_every_function_fits_unpacked_with_its_layers_of_which_it_has_five_at_most(built: dict[Layer, Path]) -> None:
     code = sum(path.stat().st_size for path in package_files())
     for function in FUNCTIONS:
         size = code + layers.size_bytes_of(built[layer] for layer in function.layers)
         assert size <= layers.SIZE_LIMIT_BYTES, function.name
+        assert len(function.layers) <= LAYERS_LIMIT, function.name
 
 
 def test_a_layer_holds_no_tests_and_no_bytecode(built: dict[Layer, Path]) -> None:
@@ -141,7 +145,8 @@ def test_templates_are_made_without_built_layers_and_say_so(tmp_path: Path) -> N
         env={**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PIP_INDEX_URL": "http://127.0.0.1:9/"},
     )
     assert done.returncode == 0, done.stderr
-    assert "not built yet, placeholders stand for them: the layers runtime, images" in done.stderr
+    names = [layer.value for layer in Layer]
+    assert f"not built yet, placeholders stand for them: the layers {', '.join(names)}" in done.stderr
     template = json.loads((tmp_path / "out" / "ContentPlatform.template.json").read_text("utf-8"))
     keys = {
         held["Properties"]["Content"]["S3Key"]
@@ -149,7 +154,7 @@ def test_templates_are_made_without_built_layers_and_say_so(tmp_path: Path) -> N
         if held["Type"] == "AWS::Lambda::LayerVersion"
     }
     assert len(keys) == len(Layer)
-    assert layers.unbuilt(tmp_path / "contentplatform" / "layers") == ["runtime", "images"]
+    assert layers.unbuilt(tmp_path / "contentplatform" / "layers") == names
 
 
 def test_a_library_whose_hash_differs_is_refused(tmp_path: Path) -> None:
@@ -197,8 +202,20 @@ def test_the_home_that_a_function_opens_finds_its_libraries(built: dict[Layer, P
     assert not loaded & {"apsw", "sqlite3", "click", "pyvips", "duckdb", "aws_cdk", "cryptography"}
 
 
-def test_the_image_decoders_load_from_their_layer(built: dict[Layer, Path]) -> None:
-    outcome = import_alone(["contentplatform.processing.image"], [built[Layer.IMAGES] / "python"])
+@pytest.mark.parametrize(
+    ("job", "function"),
+    [
+        (IMAGE_JOB, "content-image-processor"),
+        (MEDIA_JOBS, "content-video-processor"),
+        (MEDIA_JOBS, "content-video-finisher"),
+        (MEDIA_JOBS, "content-audio-processor"),
+        (DOCUMENT_JOB, "content-document-processor"),
+    ],
+)
+def test_what_parses_loads_from_the_layers_of_its_function(built: dict[Layer, Path], job: str, function: str) -> None:
+    """All of it: a fenced-in child can load nothing later."""
+    folders = [built[layer] / "python" for layer in BY_NAME[function].layers]
+    outcome = import_alone([job.partition(":")[0]], folders)
     assert outcome.returncode == 0, outcome.stderr
 
 

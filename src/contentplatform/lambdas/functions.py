@@ -20,7 +20,15 @@ class Layer(StrEnum):
     RUNTIME = "runtime"
     """Powertools and the tracer: every function."""
     IMAGES = "images"
-    """libvips and the HEIC decoder."""
+    """libvips and the HEIC decoder: whoever draws a picture."""
+    ARRAYS = "arrays"
+    """numpy, once for all that need it: a function and its layers may have 250 MB."""
+    RAW = "raw"
+    """LibRaw, which finds the picture in a camera's raw file."""
+    MEDIA = "media"
+    """FFmpeg's libraries, by PyAV."""
+    DOCUMENTS = "documents"
+    """The PDF engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,10 @@ class Function:
         return f"contentplatform.lambdas.{self.name.replace('-', '_')}.handle"
 
 
+LARGEST_SCRATCH_MB: Final = 10_240
+"""Lambda's limit. What is larger can't be fetched, and so not be processed here. Priced by the second of a call."""
+_SOUND_AND_PICTURE: Final = (Layer.RUNTIME, Layer.IMAGES, Layer.ARRAYS, Layer.MEDIA)
+
 FUNCTIONS: Final = (
     Function("content-upload-handler", "records an upload and starts its processing", timeout_seconds=900),
     Function(
@@ -51,13 +63,42 @@ FUNCTIONS: Final = (
         3_008,
         600,
         scratch_mb=2_048,
-        layers=(Layer.RUNTIME, Layer.IMAGES),
+        layers=(Layer.RUNTIME, Layer.IMAGES, Layer.ARRAYS, Layer.RAW),
     ),
-    Function("content-video-processor", "starts the encoding of a video", timeout_seconds=300),
+    Function(
+        "content-video-processor",
+        "finds out what is in a video and starts its encoding",
+        # A whole processor, and the network's share with it: the film is fetched to be looked at.
+        1_769,
+        300,
+        LARGEST_SCRATCH_MB,
+        layers=_SOUND_AND_PICTURE,
+    ),
     Function("check-mediaconvert-status", "asks how far the encoding is"),
-    Function("content-video-finisher", "verifies a video's renditions and completes them", 1_024, 900),
-    Function("content-audio-processor", "makes a sound's renditions", 1_024, 900),
-    Function("content-document-processor", "makes a document's preview and takes its text", 1_024, 300),
+    Function(
+        "content-video-finisher",
+        "verifies a video's renditions and completes them",
+        3_008,
+        900,
+        LARGEST_SCRATCH_MB,
+        layers=_SOUND_AND_PICTURE,
+    ),
+    Function(
+        "content-audio-processor",
+        "makes a sound's renditions",
+        3_008,
+        900,
+        LARGEST_SCRATCH_MB,
+        layers=_SOUND_AND_PICTURE,
+    ),
+    Function(
+        "content-document-processor",
+        "makes a document's preview and takes its text",
+        3_008,
+        300,
+        scratch_mb=2_048,
+        layers=(Layer.RUNTIME, Layer.IMAGES, Layer.DOCUMENTS),
+    ),
     Function("content-generic-processor", "notes what can be told of any file", timeout_seconds=300),
     Function("update-metadata", "commits what processing found"),
     Function("record-failure", "writes down why processing failed"),
