@@ -1,0 +1,222 @@
+"""Spreadsheets: the cells as they were last shown, row by row. A formula is text at most; nothing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from contentplatform.processing.jobs.archive import Archive
+from contentplatform.processing.jobs.markup import Attributes, Enough, number, walk
+from contentplatform.processing.jobs.reading import Collected
+from contentplatform.processing.presets import DocumentLimits
+
+_MOST_COLUMNS: Final = 256
+_MOST_REPEATS: Final = 50
+_MOST_SHARED: Final = 1_000_000
+_SHARED_CHARACTERS: Final = 20_000_000
+_CELL_CHARACTERS: Final = 32_767
+_ALPHABET: Final = 26
+_TRUTH: Final = {"0": "FALSE", "1": "TRUE"}
+
+
+@dataclass(slots=True)
+class Sheets:
+    """What was found in a workbook."""
+
+    names: list[str]
+    text: Collected
+    first_rows: list[list[str]]
+    """Of the first sheet that has any."""
+
+
+class _Rows:
+    """Takes rows into the text, and those of the first sheet into the preview."""
+
+    def __init__(self, sheets: Sheets, limit: int) -> None:
+        self._sheets = sheets
+        self._limit = limit
+        self._previewed = bool(sheets.first_rows)
+
+    def add(self, cells: list[str]) -> None:
+        while cells and not cells[-1]:
+            cells.pop()
+        if not cells:
+            return
+        self._sheets.text.add("\t".join(cells))
+        self._sheets.text.add("\n")
+        if not self._previewed and len(self._sheets.first_rows) < self._limit:
+            self._sheets.first_rows.append(cells)
+        if self._sheets.text.is_full:
+            raise Enough
+
+
+def read_xlsx(archive: Archive, main: str, relations: Mapping[str, tuple[str, str]], limits: DocumentLimits) -> Sheets:
+    """The cells of a workbook whose main part is ``main``. Raises ProcessingFailed as ``walk``."""
+    sheets = Sheets([], Collected(limits.text_characters), [])
+    parts: list[str] = []
+
+    def start(element: str, attributes: Attributes) -> None:
+        if element == "sheet":
+            sheets.names.append(attributes.get("name", "")[:100])
+            # Its relation's id is one of its attributes, under a name that depends on who wrote it.
+            parts.extend(relations[value][1] for value in attributes.values() if value in relations)
+
+    walk(archive.pieces(main), limits.xml_depth, start=start)
+    shared: list[str] = []
+    for kind, target in relations.values():
+        if kind == "sharedStrings" and target in archive:
+            shared = _shared(archive.pieces(target), limits)
+    for part in parts:
+        if part in archive and not sheets.text.is_full:
+            sheet = _Sheet(shared, _Rows(sheets, limits.rows))
+            walk(archive.pieces(part), limits.xml_depth, start=sheet.start, end=sheet.end, text=sheet.text)
+            sheets.text.add("\n")
+    return sheets
+
+
+def _shared(pieces: Iterable[bytes], limits: DocumentLimits) -> list[str]:
+    """The texts that cells refer to by number."""
+    found: list[str] = []
+    left = _SHARED_CHARACTERS
+    content = Collected(0)
+    inside = spoken = False
+
+    def start(element: str, _attributes: Attributes) -> None:
+        nonlocal content, inside, spoken
+        if element == "si":
+            content = Collected(_CELL_CHARACTERS)
+        elif element == "rPh":
+            spoken = True  # how Japanese is read aloud
+        inside = element == "t" and not spoken
+
+    def end(element: str) -> None:
+        nonlocal left, inside, spoken
+        inside = False
+        if element == "rPh":
+            spoken = False
+        elif element == "si":
+            found.append(str(content))
+            left -= len(found[-1])
+            if left < 0 or len(found) == _MOST_SHARED:
+                raise Enough
+
+    def characters(text: str) -> None:
+        if inside:
+            content.add(text)
+
+    walk(pieces, limits.xml_depth, start=start, end=end, text=characters)
+    return found
+
+
+class _Sheet:
+    """The handlers for one sheet of a workbook."""
+
+    _VALUES: Final = frozenset({"v", "t", "f"})
+
+    def __init__(self, shared: list[str], rows: _Rows) -> None:
+        self._shared = shared
+        self._rows = rows
+        self._cells: list[str] = []
+        self._kind = ""
+        self._parts: dict[str, Collected] = {}
+        self._current: Collected | None = None
+
+    def start(self, element: str, attributes: Attributes) -> None:
+        if element == "row":
+            self._cells = []
+        elif element == "c":
+            self._kind, self._parts = attributes.get("t", "n"), {}
+            column = _column(attributes.get("r", ""))
+            if column is not None:
+                self._cells.extend([""] * (min(column, _MOST_COLUMNS) - len(self._cells)))
+        elif element in self._VALUES:
+            self._current = self._parts.setdefault(element, Collected(_CELL_CHARACTERS))
+
+    def end(self, element: str) -> None:
+        if element in self._VALUES:
+            self._current = None
+        elif element == "c" and len(self._cells) < _MOST_COLUMNS:
+            parts = {name: str(part) for name, part in self._parts.items()}
+            self._cells.append(_shown(self._kind, parts, self._shared))
+        elif element == "row":
+            self._rows.add(self._cells)
+
+    def text(self, text: str) -> None:
+        if self._current is not None:
+            self._current.add(text)
+
+
+def _shown(kind: str, parts: Mapping[str, str], shared: list[str]) -> str:
+    value = parts.get("v", "")
+    if kind == "s":
+        place = number(value, most=len(shared), least=0)
+        return shared[place] if place < len(shared) else ""
+    if kind == "b":
+        return _TRUTH.get(value, value)
+    return value or parts.get("t", "") or (f"={parts['f']}" if parts.get("f") else "")
+
+
+def _column(reference: str) -> int | None:
+    """The number, from 0 on, of the column that ``AB12`` is in."""
+    letters = reference.rstrip("0123456789")
+    if not letters or len(letters) > 3 or not (letters.isascii() and letters.isalpha()):
+        return None
+    column = 0
+    for letter in letters.upper():
+        column = column * _ALPHABET + ord(letter) - ord("A") + 1
+    return column - 1
+
+
+def read_ods(pieces: Iterable[bytes], limits: DocumentLimits) -> Sheets:
+    """The cells of an OpenDocument spreadsheet. Raises ProcessingFailed as ``walk``."""
+    sheets = Sheets([], Collected(limits.text_characters), [])
+    workbook = _OpenWorkbook(sheets, limits)
+    walk(pieces, limits.xml_depth, start=workbook.start, end=workbook.end, text=workbook.text)
+    return sheets
+
+
+class _OpenWorkbook:
+    """The handlers for an OpenDocument spreadsheet, which is one part for all sheets."""
+
+    _CELLS: Final = frozenset({"table-cell", "covered-table-cell"})
+    _UNSEEN: Final = frozenset({"annotation", "tracked-changes"})
+
+    def __init__(self, sheets: Sheets, limits: DocumentLimits) -> None:
+        self._sheets = sheets
+        self._limits = limits
+        self._rows = _Rows(sheets, limits.rows)
+        self._cells: list[str] = []
+        self._content = Collected(0)
+        self._repeats = 1
+        self._inside = self._unseen = 0
+
+    def start(self, element: str, attributes: Attributes) -> None:
+        if self._unseen or element in self._UNSEEN:
+            self._unseen += 1
+        elif element == "table":
+            self._sheets.names.append(attributes.get("name", "")[:100])
+            self._rows = _Rows(self._sheets, self._limits.rows)
+        elif element == "table-row":
+            self._cells = []
+        elif element in self._CELLS:
+            self._content = Collected(_CELL_CHARACTERS)
+            self._repeats = number(attributes.get("number-columns-repeated"), most=_MOST_REPEATS)
+        elif element == "p":
+            self._content.add(" " if str(self._content) else "")
+            self._inside += 1
+
+    def end(self, element: str) -> None:
+        if self._unseen:
+            self._unseen -= 1
+        elif element == "p":
+            self._inside -= 1
+        elif element in self._CELLS:
+            room = _MOST_COLUMNS - len(self._cells)
+            self._cells.extend([str(self._content)] * min(self._repeats, room))
+        elif element == "table-row":
+            self._rows.add(self._cells)
+
+    def text(self, text: str) -> None:
+        if self._inside and not self._unseen:
+            self._content.add(text)
