@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from contentplatform.app import PROCESSED_KINDS
 from contentplatform.errors import ErrorCode, NotFound, ProcessingFailed
 from contentplatform.ingest.library import Library
 from contentplatform.ingest.service import IngestService
+from contentplatform.media import MediaKind
 from contentplatform.processing.answers import video_renditions
 from contentplatform.processing.playlists import (
     Master,
@@ -43,6 +45,7 @@ from contentplatform.workflow.definition import STATE_MACHINE
 from contentplatform.workflow.port import TaskContext, TaskFunction
 from contentplatform.workflow.publication import Publication
 from contentplatform.workflow.steps import Step, Steps
+from contentplatform.workflow.stopping import stop_execution
 from fakes.catalog import FakeCatalog
 from fakes.clock import FakeClock, SequentialIds
 from fakes.edge import MemoryEdge
@@ -215,7 +218,7 @@ class MemoryTranscoder(Transcoder):
         return self.statuses[job_id]
 
     def cancel(self, job_id: str) -> None:
-        if not self.statuses[job_id].state.is_final:
+        if job_id in self.statuses and not self.statuses[job_id].state.is_final:
             self.statuses[job_id] = TranscodeStatus(TranscodeState.CANCELED, error_code=ErrorCode.CANCELLED)
             self.cancelled.append(job_id)
 
@@ -226,7 +229,7 @@ class MemoryTranscoder(Transcoder):
 class MemoryPlatform:
     """The services over fakes. Nothing happens until ``take_in``, ``work`` or ``settle`` is called."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, kinds: frozenset[MediaKind] = PROCESSED_KINDS) -> None:
         self.clock = FakeClock()
         self.ids = SequentialIds()
         self.store = MemoryObjectStore(self.clock, self.ids)
@@ -249,11 +252,12 @@ class MemoryPlatform:
         )
         tasks = {name: _as_task(step) for name, step in self.steps.tasks().items()}
         self.engine = InMemoryWorkflowEngine(STATE_MACHINE, tasks, self.clock)
+        stop = partial(stop_execution, self.engine, self.transcoder)
         self.ingest = IngestService(
-            self.store, self.catalog, self.engine, self.publication, self.clock, _together, PROCESSED_KINDS
+            self.store, self.catalog, self.engine, self.publication, self.clock, _together, kinds, stop=stop
         )
         self.library = Library(
-            self.store, self.catalog, self.engine, self.ingest, self.publication, self.clock, _together
+            self.store, self.catalog, self.engine, self.ingest, self.publication, self.clock, _together, stop=stop
         )
         self._announced = 0
 
@@ -279,10 +283,17 @@ class MemoryPlatform:
         """Run every execution that is due."""
         self.engine.run_until_idle()
 
+    def wait(self) -> None:
+        """Let the time of one round of waiting for an encoding pass, then run what is due."""
+        self.clock.advance(30)
+        self.work()
+
     def settle(self) -> None:
         """Take in and work until nothing is left to do."""
         self.take_in()
         self.work()
+        if any(execution.state == "WaitForVideoProcessing" for execution in self.engine.list().executions):
+            self.wait()
 
     def public(self, key: str) -> dict[str, bytes]:
         """What the public keys of a file's renditions show, by folder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from contentplatform.alerts.port import TOPIC_NAME
@@ -15,6 +16,7 @@ from contentplatform.together import one_by_one, side_by_side
 from contentplatform.workflow.port import STATE_MACHINE_NAME
 from contentplatform.workflow.publication import Publication
 from contentplatform.workflow.steps import Steps
+from contentplatform.workflow.stopping import stop_execution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -175,6 +177,8 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
     processor = media_processor(settings)
     edge = CloudFrontEdge(aws, clock=clock, private_prefix=settings.ingest.private_prefix)
     publication = Publication(store, catalog, edge, beside=side_by_side)
+    transcoder = MediaConvertTranscoder(aws, store, clock, bucket_name=names[BucketRole.PROCESSED])
+    stop = partial(stop_execution, engine, transcoder)
     ingest = IngestService(
         store,
         catalog,
@@ -185,6 +189,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
         PROCESSED_KINDS,
         settings.aws.hash_limit_bytes,
         beside=side_by_side,
+        stop=stop,
     )
     platform = Platform(
         settings=settings,
@@ -194,7 +199,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
         engine=engine,
         events=events,
         ingest=ingest,
-        library=Library(store, catalog, engine, ingest, publication, clock, one_by_one),
+        library=Library(store, catalog, engine, ingest, publication, clock, one_by_one, stop=stop),
         steps=Steps(
             store,
             catalog,
@@ -204,7 +209,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
             clock,
             settings.data_folder / SCRATCH_FOLDER_NAME,
             one_by_one,
-            transcoder=MediaConvertTranscoder(aws, store, clock, bucket_name=names[BucketRole.PROCESSED]),
+            transcoder=transcoder,
             beside=side_by_side,
         ),
         edge=edge,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -16,6 +17,7 @@ from contentplatform.storage.port import StorageClass
 from contentplatform.workflow.definition import STATE_MACHINE
 from contentplatform.workflow.publication import Publication
 from contentplatform.workflow.steps import Step, Steps
+from contentplatform.workflow.stopping import stop_execution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -175,7 +177,9 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
         def together(work: Callable[[], T]) -> T:
             return database.write(lambda _transaction: work())
 
-        ingest = IngestService(store, catalog, engine, publication, clock, together, PROCESSED_KINDS)
+        transcoder = NoTranscoder()
+        stop = partial(stop_execution, engine, transcoder)
+        ingest = IngestService(store, catalog, engine, publication, clock, together, PROCESSED_KINDS, stop=stop)
         platform = Platform(
             settings=settings,
             clock=clock,
@@ -184,7 +188,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
             engine=engine,
             events=events,
             ingest=ingest,
-            library=Library(store, catalog, engine, ingest, publication, clock, together),
+            library=Library(store, catalog, engine, ingest, publication, clock, together, stop=stop),
             steps=Steps(
                 store,
                 catalog,
@@ -194,7 +198,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
                 clock,
                 folder / SCRATCH_FOLDER_NAME,
                 together,
-                transcoder=NoTranscoder(),
+                transcoder=transcoder,
                 wake=engine.wake,
             ),
             edge=edge,

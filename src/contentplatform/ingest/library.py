@@ -6,6 +6,7 @@ act that was cut off half-way is finished by repeating it, or by the reconciler.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -14,20 +15,23 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any, BinaryIO, Final
 
+from contentplatform import log
 from contentplatform.catalog.port import Catalog, LedgerEntry, Record, Rendition
 from contentplatform.clock import Clock
-from contentplatform.errors import Conflict, ErrorCode, InvalidRequest, NotFound
+from contentplatform.errors import Conflict, Corrupt, ErrorCode, InvalidRequest, NotFound
 from contentplatform.ingest.service import CLAIM_METADATA, IngestService
 from contentplatform.media import MediaKind, ProcessingStatus, check_key, file_id
-from contentplatform.processing.presets import public_key
 from contentplatform.storage.port import BucketRole, ObjectReader, ObjectStore, ObjectVersion, PutOptions, versions_of
-from contentplatform.together import Together, repeated
+from contentplatform.together import Together, in_turn, repeated
 from contentplatform.workflow.port import Execution, ExecutionStatus, Lane, WorkflowEngine
 from contentplatform.workflow.publication import Publication
+from contentplatform.workflow.renditions import RenditionShelf
+from contentplatform.workflow.stopping import Stop
 
 TAG_LIMIT: Final = 100
 TEXT_LIMIT: Final = 10_000
 _MOVED_METADATA: Final = "moved-version"
+_logger: Final = logging.getLogger(__name__)
 _TAG = re.compile(r"[^\x00-\x1f\x7f,]{1,100}")
 
 
@@ -55,10 +59,14 @@ class Library:
         publication: Publication,
         clock: Clock,
         together: Together,
+        *,
+        stop: Stop | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._engine = engine
+        self._stop = stop or engine.cancel
+        self._shelf = RenditionShelf(store, publication, in_turn)
         self._ingest = ingest
         self._publication = publication
         self._clock = clock
@@ -251,7 +259,7 @@ class Library:
         entries = {entry.version_id: entry for entry in self._catalog.entries(record.file_id)}
         for entry in entries.values():
             if entry.execution and entry.status in {ProcessingStatus.PENDING, ProcessingStatus.PROCESSING}:
-                self._engine.cancel(entry.execution, f"the file was moved to {target}")
+                self._stop(entry.execution, f"the file was moved to {target}")
         current: LedgerEntry | None = None
         for old, new in moved.items():
             if old in entries:
@@ -314,15 +322,12 @@ class Library:
         carried = replace(
             entry, file_id=file_id(target), version_id=version_id, status=status, execution="", renditions=()
         )
-        renditions = []
-        for rendition in entry.renditions:
-            extension = rendition.stored_key.rpartition(".")[2]
-            stored_key = self._publication.stored_key(carried, rendition.name, extension)
-            stored = self._store.head(BucketRole.PROCESSED, rendition.stored_key)
-            self._store.write_copy(stored, BucketRole.PROCESSED, stored_key)
-            public = public_key(rendition.name, target, extension)
-            renditions.append(replace(rendition, key=public, stored_key=stored_key))
-        carried = replace(carried, renditions=tuple(renditions))
+        try:
+            renditions = tuple(self._shelf.copied(entry.renditions, carried, target))
+            carried = replace(carried, renditions=renditions)
+        except Corrupt as error:
+            log.event(_logger, logging.WARNING, "renditions not moved", **{log.KEY: target, log.REASON: str(error)})
+            carried = replace(carried, status=ProcessingStatus.PENDING)
         return repeated(
             lambda: self._catalog.put_entry(replace(carried, revision=self._entry_revision(carried))),
             f"recording version {version_id} of {target}",
@@ -348,7 +353,7 @@ class Library:
         """Stop an execution; its version ends as failed, by a person's wish. What has ended stays as it ended."""
 
         def stop() -> Execution:
-            execution = self._engine.cancel(name, reason)
+            execution = self._stop(name, reason)
             if execution.status is not ExecutionStatus.CANCELLED:
                 return execution
             try:

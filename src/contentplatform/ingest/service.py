@@ -36,6 +36,7 @@ from contentplatform.storage.port import (
 from contentplatform.together import Beside, Together, in_turn, repeated
 from contentplatform.workflow.port import ExecutionStatus, Lane, WorkflowEngine, execution_name, next_name
 from contentplatform.workflow.publication import DELETED_NOTE, Publication
+from contentplatform.workflow.stopping import Stop
 
 CLAIM_METADATA: Final = "claimed-type"
 """User metadata of an original: the content type that its uploader claimed, where that was more than a guess."""
@@ -102,10 +103,12 @@ class IngestService:
         hash_limit_bytes: int = HASHED_AT_ONCE_BYTES,
         *,
         beside: Beside = in_turn,
+        stop: Stop | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._engine = engine
+        self._stop = stop or engine.cancel
         self._publication = publication
         self._clock = clock
         self._together = together
@@ -433,7 +436,7 @@ class IngestService:
 
     def _cancel(self, execution: str, reason: str) -> None:
         with suppress(NotFound):  # it was to be started, and never was
-            self._engine.cancel(execution, reason)
+            self._stop(execution, reason)
 
     # -- looking ---------------------------------------------------------------------------------------------
 

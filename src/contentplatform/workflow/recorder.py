@@ -81,8 +81,10 @@ class Recorder:
 
     def _tell(self, execution: Execution, untold: Mapping[str, str]) -> bool:
         """Write into the catalog that the execution failed; False where another one works on the version by now."""
+        reached = execution.output or {}
+        encoding = {"job": reached["job"]} if "job" in reached else {}  # what goes on elsewhere, and is to be stopped
         try:
-            self._last_resort({**execution.input, "execution": execution.name, "error": dict(untold)})
+            self._last_resort({**execution.input, **encoding, "execution": execution.name, "error": dict(untold)})
         except ProcessingFailed as error:
             if error.code is not ErrorCode.CANCELLED:
                 raise
