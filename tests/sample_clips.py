@@ -1,7 +1,7 @@
 """Makes the films and sounds that tests need, with the ffmpeg program, so that none of them lies in the repository.
 
 Each function gives a path to a clip that is made once a process; nobody writes to it. The upright picture is red,
-green, blue, yellow from the top left to the bottom right, in ``SIZE`` or its portrait form, with a little noise that moves.
+green, blue and yellow from the top left to the bottom right, in ``SIZE`` or its portrait form, with moving noise.
 The sound is a tone of 440 Hz.
 """
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from contentplatform.media import MediaKind
-
 DEMUXERS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("video/mp4", "video/quicktime", "video/x-m4v", "video/3gpp", "audio/mp4"), "mov"),
     **dict.fromkeys(("video/webm", "video/x-matroska"), "matroska"),
@@ -19,7 +17,6 @@ DEMUXERS: Final[Mapping[str, str]] = {
     "video/x-ms-asf": "asf",
     "video/x-flv": "flv",
     "video/mpeg": "mpeg",
-    "video/mp1s": "mpegvideo",
     "video/mp2t": "mpegts",
     "application/mxf": "mxf",
     "video/x-dv": "dv",
@@ -115,13 +112,3 @@ DECODERS: Final = tuple(
     )
 )
 """FFmpeg's ``codec_whitelist``, joined by commas."""
-
-
-def has_demuxer(content_type: str) -> bool:
-    """Whether a file of this type can be looked into at all."""
-    return content_type in DEMUXERS
-
-
-def allowed_codecs(kind: MediaKind) -> frozenset[str]:
-    """The codecs that tracks of pictures, or of sound, may have."""
-    return frozenset({MediaKind.VIDEO: VIDEO_CODECS, MediaKind.AUDIO: AUDIO_CODECS}.get(kind, {}))

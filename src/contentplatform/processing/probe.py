@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from contentplatform.media import OCTET_STREAM, MediaKind, file_extension
+from contentplatform.processing.port import MediaFacts
 
 HEAD_SIZE_BYTES: Final = 16 * 1024
 """How much of a file's beginning ``sniff`` wants; less is enough for most."""
@@ -69,8 +70,13 @@ _SIGNATURES: Final = (
     _Signature(b"\0\0\x01\xba", "video/mpeg", _VIDEO),
     _Signature(b"\0\0\x01\xb3", "video/mpeg", _VIDEO),
     _Signature(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video/x-ms-asf", _VIDEO),
+    _Signature(b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02", "application/mxf", _VIDEO),
+    _Signature(b"\x1f\x07\0\x3f", "video/x-dv", _VIDEO, also=b"\x3f\x07\0", also_offset=80),
+    _Signature(b"\x1f\x07\0\xbf", "video/x-dv", _VIDEO, also=b"\x3f\x07\0", also_offset=80),
     _Signature(b"RIFF", "audio/wav", _AUDIO, also=b"WAVE", also_offset=8),
     _Signature(b"RF64", "audio/wav", _AUDIO, also=b"WAVE", also_offset=8),
+    _Signature(b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0", "audio/x-w64", _AUDIO),
+    _Signature(b"caff\0\x01\0\0", "audio/x-caf", _AUDIO),
     _Signature(b"fLaC", "audio/flac", _AUDIO),
     _Signature(b"FORM", "audio/aiff", _AUDIO, also=b"AIFF", also_offset=8),
     _Signature(b"FORM", "audio/aiff", _AUDIO, also=b"AIFC", also_offset=8),
@@ -162,6 +168,11 @@ _MP3_RATES_V1: Final = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 
 _MP3_RATES_V2: Final = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _MP3_SAMPLES: Final = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 
+# Bit rates in kbit/s and sample rates in Hz of AC-3.
+_DOLBY_SYNC: Final = b"\x0b\x77"
+_AC3_RATES: Final = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
+_AC3_SAMPLES: Final = (48_000, 44_100, 32_000)
+
 
 def sniff(head: bytes, size_bytes: int) -> Sniffed:
     """What a file of ``size_bytes`` is that begins with ``head`` (``HEAD_SIZE_BYTES`` of it, or all)."""
@@ -197,6 +208,13 @@ def mismatch(claim: str | None, sniffed: Sniffed) -> str | None:
     if family in _FILM_OR_SOUND and sniffed.content_type in _CONTAINERS:
         return None
     return f"says {claim}, is {_in_words(sniffed)}"
+
+
+def kind_of(facts: MediaFacts) -> MediaKind:
+    """What a file is that was looked into: containers of films may hold nothing but sound, and that is a sound."""
+    if facts.video:
+        return MediaKind.VIDEO
+    return MediaKind.AUDIO if facts.audio else MediaKind.GENERIC
 
 
 def _in_words(sniffed: Sniffed) -> str:
@@ -235,13 +253,16 @@ EXTENSION_TYPES: Final = {
     **dict.fromkeys(("mp4", "m4v"), "video/mp4"),
     **dict.fromkeys(("mov", "qt"), "video/quicktime"),
     **dict.fromkeys(("3gp", "3g2"), "video/3gpp"),
-    "mkv": "video/x-matroska",
+    **dict.fromkeys(("mkv", "mka"), "video/x-matroska"),
     "webm": "video/webm",
     "avi": "video/x-msvideo",
     **dict.fromkeys(("mpg", "mpeg"), "video/mpeg"),
     **dict.fromkeys(("mts", "m2ts"), "video/mp2t"),
     "flv": "video/x-flv",
-    "wmv": "video/x-ms-asf",
+    **dict.fromkeys(("wmv", "asf", "wma"), "video/x-ms-asf"),
+    "mxf": "application/mxf",
+    "dv": "video/x-dv",
+    **dict.fromkeys(("vob", "m2v"), "video/mpeg"),
     "ogv": "video/ogg",
     "mp3": "audio/mpeg",
     **dict.fromkeys(("m4a", "m4b"), "audio/mp4"),
@@ -251,6 +272,11 @@ EXTENSION_TYPES: Final = {
     **dict.fromkeys(("ogg", "oga", "opus"), "audio/ogg"),
     **dict.fromkeys(("aif", "aiff", "aifc"), "audio/aiff"),
     **dict.fromkeys(("mid", "midi"), "audio/midi"),
+    "w64": "audio/x-w64",
+    "caf": "audio/x-caf",
+    "amr": "audio/amr",
+    "ac3": "audio/ac3",
+    "eac3": "audio/eac3",
     "pdf": "application/pdf",
     "docx": f"{_OFFICE}wordprocessingml.document",
     "xlsx": f"{_OFFICE}spreadsheetml.sheet",
@@ -335,6 +361,14 @@ def _adts(head: bytes) -> Sniffed | None:
     return Sniffed("audio/aac", _AUDIO) if _frames_follow(head, _adts_frame_bytes) else None
 
 
+def _dolby(head: bytes) -> Sniffed | None:
+    """AC-3 and E-AC-3 without a container."""
+    for frame_bytes, content_type in ((_ac3_frame_bytes, "audio/ac3"), (_eac3_frame_bytes, "audio/eac3")):
+        if _frames_follow(head, frame_bytes):
+            return Sniffed(content_type, _AUDIO)
+    return None
+
+
 def _frames_follow(head: bytes, frame_bytes: Callable[[bytes], int]) -> bool:
     """Whether two frames in a row, or one that is the whole file, begin with a header."""
     place = 0
@@ -366,6 +400,26 @@ def _adts_frame_bytes(header: bytes) -> int:
         return 0
     size = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
     return size if size >= 7 else 0
+
+
+def _ac3_frame_bytes(header: bytes) -> int:
+    """Length of the AC-3 frame that begins here; 0 if none does."""
+    if len(header) < 6 or not header.startswith(_DOLBY_SYNC) or header[5] >> 3 > 10:
+        return 0
+    rate, size_code = header[4] >> 6, header[4] & 0x3F
+    if rate == 3 or size_code >> 1 >= len(_AC3_RATES):
+        return 0
+    kilobits = _AC3_RATES[size_code >> 1]
+    # 1 536 samples a frame, in words of two bytes; at 44.1 kHz an odd code has one word more.
+    words = kilobits * 96_000 // _AC3_SAMPLES[rate] + (size_code & 1 if rate == 1 else 0)
+    return 2 * words
+
+
+def _eac3_frame_bytes(header: bytes) -> int:
+    """Length of the E-AC-3 frame that begins here; 0 if none does."""
+    if len(header) < 6 or not header.startswith(_DOLBY_SYNC) or not 11 <= header[5] >> 3 <= 16:
+        return 0
+    return 2 * (((header[2] & 7) << 8 | header[3]) + 1)
 
 
 def _zip(head: bytes) -> Sniffed | None:
@@ -421,6 +475,7 @@ _RECOGNISERS: Final[tuple[Callable[[bytes], Sniffed | None], ...]] = (
     _transport_stream,
     _mp3,
     _adts,
+    _dolby,
     _zip,
     _text,
 )

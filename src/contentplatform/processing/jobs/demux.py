@@ -8,6 +8,7 @@ decoders are those of ``codecs.DECODERS``.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 import av
@@ -19,8 +20,9 @@ from av.stream import Disposition, Stream
 
 from contentplatform.errors import ErrorCode, ProcessingFailed
 from contentplatform.processing.codecs import AUDIO_CODECS, DECODERS, DEMUXERS, SUBTITLE_CODECS, VIDEO_CODECS
+from contentplatform.processing.jobs.boxes import check_boxes
 from contentplatform.processing.presets import VideoLimits
-from contentplatform.processing.probe import HEAD_SIZE_BYTES, sniff
+from contentplatform.processing.probe import EMPTY, HEAD_SIZE_BYTES, sniff
 
 _BUFFER_BYTES: Final = 128 << 10
 _PROBE_BYTES: Final = 16 << 20
@@ -29,8 +31,12 @@ _MOST_STREAMS: Final = 256
 """FFmpeg itself makes no more; attachments count here, and not among ``VideoLimits.streams``."""
 _INDEX_BYTES: Final = 64 << 20
 _TAG_HEADER_BYTES: Final = 10
+_TAG_SLACK_BYTES: Final = 1 << 20
 _MOST_TAGS: Final = 8
-_MOST_BOXES: Final = 10_000
+_MPEG_SEQUENCE: Final = b"\0\0\x01\xb3"
+_SEGMENT: Final = b"\x18\x53\x80\x67"
+_BEHIND_TAGS: Final = frozenset({"audio/flac", "audio/aac", "audio/aiff", "audio/wav", "audio/ac3", "audio/eac3"})
+"""What else than MP3 writers put ID3 tags in front of."""
 _CONVERT: Final = "The original is kept; convert it to a common format to get renditions"
 _SEND_AGAIN: Final = "The original is kept; send it again if it came in damaged"
 _ALLOWED: Final = {"video": VIDEO_CODECS, "audio": AUDIO_CODECS, "subtitle": SUBTITLE_CODECS}
@@ -67,6 +73,15 @@ class Source:
         return self._place
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A container, and what it reads from."""
+
+    container: InputContainer
+    source: Source
+    demuxer: str
+
+
 def open_container(descriptor: int, limits: VideoLimits, *, doing: str) -> InputContainer:
     """Open the film or sound behind ``descriptor``: its headers are read, and as few packets as they leave open.
 
@@ -76,15 +91,19 @@ def open_container(descriptor: int, limits: VideoLimits, *, doing: str) -> Input
     Raises:
         ProcessingFailed: of no type that can be opened here, broken, or over a limit.
     """
-    source, content_type = _located(descriptor, doing)
-    if content_type not in DEMUXERS:
-        _refuse_type(content_type, doing)
-    demuxer = DEMUXERS[content_type]
+    return open_source(descriptor, limits, doing=doing).container
+
+
+def open_source(descriptor: int, limits: VideoLimits, *, doing: str) -> Opened:
+    """As ``open_container``, with what it reads from and by which demuxer."""
+    source, demuxer = _located(descriptor, limits, doing)
     try:
         container = av.open(
             source,
             "r",
             format=demuxer,
+            # For each decoder that FFmpeg may open to find out what the headers don't tell.
+            options={"max_pixels": str(limits.pixels)},
             container_options={
                 "protocol_whitelist": "",
                 "format_whitelist": demuxer,
@@ -94,6 +113,7 @@ def open_container(descriptor: int, limits: VideoLimits, *, doing: str) -> Input
                 "max_streams": str(_MOST_STREAMS),
                 "indexmem": str(_INDEX_BYTES),
             },
+            # What is no UTF-8 stays recognisable, and tags are cleaned before they are shown.
             metadata_errors="surrogateescape",
             buffer_size=_BUFFER_BYTES,
             io_open=_refuse_to_open,
@@ -104,7 +124,7 @@ def open_container(descriptor: int, limits: VideoLimits, *, doing: str) -> Input
     if count > limits.streams:
         container.close()
         _over(f"it has {count} streams; at most {limits.streams} are processed", doing)
-    return container
+    return Opened(container, source, demuxer)
 
 
 def is_cover(stream: Stream) -> bool:
@@ -123,19 +143,29 @@ def codec_of(stream: Stream) -> str:
     return "" if context is None else str(context.codec.canonical_name)
 
 
-def check_codec(stream: Stream, *, doing: str) -> None:
+def check_codec(stream: Stream, *, doing: str, limits: VideoLimits | None = None) -> None:
     """Make sure that a stream may be decoded; ask before every first ``decode``. One thread decodes it.
 
     Raises:
         ProcessingFailed: its codec is not on the list.
     """
     if not is_allowed(stream):
-        name = codec_of(stream).upper() or "a codec that is not known"
-        what = _FAMILIES.get(stream.type, "data")
-        raise ProcessingFailed(
-            doing, f"its {what} is in {name}, which is not supported", code=ErrorCode.UNSUPPORTED, hint=_CONVERT
-        )
+        refuse_codec(stream, doing=doing)
     stream.codec_context.thread_count = 1
+    stream.codec_context.options = {"max_pixels": str((limits or VideoLimits()).pixels)}
+
+
+def refuse_codec(stream: Stream, *, doing: str) -> NoReturn:
+    """Say which codec it is that nothing here opens."""
+    context: Any = stream.codec_context
+    named = "a codec that is not known" if context is None else str(context.codec.long_name).partition(" / ")[0]
+    words = named.removesuffix(" video").removesuffix(" audio").strip()
+    raise ProcessingFailed(
+        doing,
+        f"its {_FAMILIES.get(stream.type, 'data')} is in {words}, which is not supported",
+        code=ErrorCode.UNSUPPORTED,
+        hint=_CONVERT,
+    )
 
 
 def decode_failure(error: Exception, *, doing: str) -> ProcessingFailed:
@@ -151,16 +181,63 @@ def _refuse_to_open(_url: str, _flags: int, _options: dict[str, str]) -> NoRetur
     raise PermissionError("a container opens no other file")
 
 
-def _located(descriptor: int, doing: str) -> tuple[Source, str]:
-    """Where the film or sound begins, and what it is."""
+def _located(descriptor: int, limits: VideoLimits, doing: str) -> tuple[Source, str]:
+    """Where the film or sound begins, and its demuxer, from the first bytes and from nothing else."""
     size = os.fstat(descriptor).st_size
+    start = _behind_tags(descriptor, size, doing)
     head = os.pread(descriptor, HEAD_SIZE_BYTES, 0)
-    if not head:
-        raise ProcessingFailed(doing, "it is empty", code=ErrorCode.DECODE)
-    return Source(descriptor), sniff(head, size).content_type
+    content_type = sniff(head, size).content_type
+    if start:
+        behind = sniff(os.pread(descriptor, HEAD_SIZE_BYTES, start), size - start).content_type
+        content_type = behind if behind in _BEHIND_TAGS else content_type
+    if content_type not in DEMUXERS:
+        _refuse_type(content_type, doing)
+    demuxer = DEMUXERS[content_type]
+    if demuxer == "mov":
+        check_boxes(descriptor, doing=doing)
+    if demuxer == "matroska":
+        _check_segment(head, size, doing)
+    if head.startswith(_MPEG_SEQUENCE):
+        demuxer = "mpegvideo"
+    # A tag that is larger than any cover is not read at all; its words are lost, and its memory is not spent.
+    is_too_large = start > limits.cover_bytes + _TAG_SLACK_BYTES
+    return Source(descriptor, start if is_too_large else 0), demuxer
+
+
+def _behind_tags(descriptor: int, size: int, doing: str) -> int:
+    """Where the sound begins behind ID3 tags; 0 where there are none."""
+    place = 0
+    for _ in range(_MOST_TAGS):
+        header = os.pread(descriptor, _TAG_HEADER_BYTES, place)
+        if len(header) < _TAG_HEADER_BYTES or not header.startswith(b"ID3") or max(header[6:10]) > 0x7F:
+            break
+        length = 0
+        for seven_bits in header[6:10]:
+            length = length << 7 | seven_bits
+        place += _TAG_HEADER_BYTES + length + (_TAG_HEADER_BYTES if header[5] & 0x10 else 0)
+        if place > size:
+            why = "its tag is said to be longer than the whole file"
+            raise ProcessingFailed(doing, why, code=ErrorCode.DECODE, hint=_SEND_AGAIN)
+    return place
+
+
+def _check_segment(head: bytes, size: int, doing: str) -> None:
+    """Make sure that a Matroska file holds what its segment says, where that says a length."""
+    place = head.find(_SEGMENT) + len(_SEGMENT)
+    if place < len(_SEGMENT) or place + 8 > len(head) or head[place] == 0:
+        return
+    width = 9 - head[place].bit_length()
+    value = int.from_bytes(head[place : place + width], "big") & (1 << 7 * width) - 1
+    is_unknown = value == (1 << 7 * width) - 1
+    if not is_unknown and place + width + value > size:
+        missing = place + width + value - size
+        why = f"it is incomplete: {missing} bytes are missing at its end"
+        raise ProcessingFailed(doing, why, code=ErrorCode.DECODE, hint=_SEND_AGAIN)
 
 
 def _refuse_type(content_type: str, doing: str) -> NoReturn:
+    if content_type == EMPTY.content_type:
+        raise ProcessingFailed(doing, "it is empty", code=ErrorCode.DECODE)
     raise ProcessingFailed(
         doing, f"{content_type} is no film or sound that can be opened here", code=ErrorCode.UNSUPPORTED, hint=_CONVERT
     )
