@@ -482,6 +482,11 @@ def _known(schemas: Sequence[Schema]) -> set[tuple[str, int]]:
     return {(schema.room, number) for schema in schemas for number in range(1, len(schema.migrations) + 1)}
 
 
+def release() -> str:
+    """Which release of SQLite is loaded."""
+    return apsw.sqlite_lib_version()
+
+
 def sqlite_is_safe(version: str) -> bool:
     """Whether this SQLite release has the WAL-reset fix.
 
