@@ -134,6 +134,11 @@ class AwsSettings:
     hash_limit_bytes: int = _setting(
         5 * _GIB, "Up to this size the upload handler hashes an object itself", minimum=_MIB
     )
+    mediaconvert_queue: str = _setting(
+        "Default",
+        "The queue of MediaConvert in which videos wait for their encoding",
+        pattern=r"[A-Za-z0-9_. -]{1,100}",
+    )
     log_retention_days: int = _setting(90, "How long the functions' logs are kept", minimum=1)
     edge_address: str = _setting(
         "", "Where to reach the edge instead of by its domain name, as http://host:port: for tests and private networks"

@@ -50,6 +50,7 @@ from contentplatform.delivery.rules import (
     viewer_request_code,
     viewer_response_code,
 )
+from contentplatform.processing.mediaconvert_job import ROLE_PARAMETER
 from contentplatform.storage.port import BucketRole
 from contentplatform_infra.names import Names
 from contentplatform_infra.rights import DISTRIBUTION_PARAMETER
@@ -57,7 +58,6 @@ from contentplatform_infra.rights import DISTRIBUTION_PARAMETER
 DOMAIN_PARAMETER: Final = "/contentplatform/cloudfront/domain-name"
 KEY_PAIR_PARAMETER: Final = "/contentplatform/cloudfront/key-pair-id"
 KEY_GROUP_PARAMETER: Final = "/contentplatform/cloudfront/key-group-id"
-MEDIACONVERT_ROLE_PARAMETER: Final = "/contentplatform/mediaconvert/role-arn"
 SIGNED_URLS: Final = "SignedUrls"
 SIGNING_PUBLIC_KEY: Final = "SigningPublicKey"
 SIGNING_KEY_CONTEXT: Final = "contentplatform:signing-key"
@@ -414,7 +414,7 @@ def access_log_grant(names: Names) -> iam.PolicyStatement:
 
 def mediaconvert_parameter(scope: Construct, role_arn: str) -> None:
     """Where functions find the role that MediaConvert works under."""
-    _parameter(scope, "MediaConvertRoleArn", MEDIACONVERT_ROLE_PARAMETER, role_arn, "The role of MediaConvert")
+    _parameter(scope, "MediaConvertRoleArn", ROLE_PARAMETER, role_arn, "The role of MediaConvert")
 
 
 def _parameter(scope: Construct, construct_id: str, name: str, value: str, means: str) -> None:

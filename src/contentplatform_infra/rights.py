@@ -21,6 +21,7 @@ from contentplatform.delivery.rules import SERVED_PREFIXES
 from contentplatform.ingest.hashing import STATE_FOLDER
 from contentplatform.ingest.queue import UPLOADS
 from contentplatform.ingest.reconciliation import POSITION_KEY
+from contentplatform.processing.mediaconvert_job import DEFAULT_QUEUE, ROLE_PARAMETER, STAGING
 from contentplatform.storage.port import BucketRole
 from contentplatform.workflow.port import STATE_MACHINE_NAME
 from contentplatform.workflow.publication import MANIFEST_FOLDER
@@ -31,6 +32,10 @@ FAILED_CALLS_QUEUE_NAME: Final = "content-platform-failed-calls"
 DISTRIBUTION_PARAMETER: Final = "/contentplatform/cloudfront/distribution-id"
 VERSIONS_PREFIX: Final = "versions/"
 """Each version's own renditions, in the processed bucket."""
+STAGED_PREFIX: Final = f"{VERSIONS_PREFIX}*/{STAGING}/"
+"""What MediaConvert reads, and notes of what was asked of it."""
+MEDIACONVERT_ROLE_NAME: Final = "MediaConvertRole"
+MEDIACONVERT: Final = "mediaconvert.amazonaws.com"
 PUBLIC_PREFIXES: Final = SERVED_PREFIXES[BucketRole.PROCESSED]
 
 
@@ -108,6 +113,28 @@ class OnDistribution:
 
 
 @dataclass(frozen=True, slots=True)
+class OnEncodings:
+    """Actions on the jobs that encode videos."""
+
+    actions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OnEncodingQueue:
+    """Actions on the queue in which those jobs wait."""
+
+    actions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HandingOver:
+    """Handing a role to one service, and to no other."""
+
+    role: str
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
 class OnEverything:
     """Actions for which IAM knows no resource."""
 
@@ -127,6 +154,9 @@ Right = (
     | OnMachine
     | OnExecutions
     | OnDistribution
+    | OnEncodings
+    | OnEncodingQueue
+    | HandingOver
     | OnEverything
 )
 
@@ -138,6 +168,8 @@ class Places:
     names: Names
     metadata_stream_arn: str
     distribution_arn: str
+    encoding_queue: str = DEFAULT_QUEUE
+    """Its name."""
 
 
 # -- what the code does ------------------------------------------------------------------------------------------
@@ -196,6 +228,12 @@ _KEEP_EXECUTIONS: Final = (
 )
 """Executions are rows of the ledger, with a lock a version (which is what is deleted) and their history."""
 _START_AND_STOP: Final = (*_KEEP_EXECUTIONS, OnMachine(), OnExecutions(("states:StopExecution",)))
+_STOP_ENCODING: Final = (
+    OnEncodings(("mediaconvert:GetJob", "mediaconvert:CancelJob")),
+    OnBucket(BucketRole.PROCESSED, ("s3:ListBucketVersions",)),
+    OnObjects(BucketRole.PROCESSED, (STAGED_PREFIX,), _ERASE),
+)
+"""Where a video is given up, its encoding is, too, and what that was reading is erased."""
 _TAKE_IN: Final = (
     OnBucket(BucketRole.PRIMARY, _LIST_VERSIONS),
     OnObjects(BucketRole.PRIMARY, _ALL, (*_READ, *_READ_TAGS)),
@@ -210,12 +248,26 @@ _TAKE_IN: Final = (
         METADATA, ("dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"), ("by-redirect-target",)
     ),  # a new file under an old name: what was led there is led on
     *_START_AND_STOP,
+    OnEncodings(("mediaconvert:GetJob", "mediaconvert:CancelJob")),
 )
 """Ingest brings one key to what the store says: raw copy, record, execution, public keys."""
-_RECORD_A_FAILURE: Final = (*_TAKE_OFF, *_MANIFESTS, *_RECORDS)
+_RECORD_A_FAILURE: Final = (*_TAKE_OFF, *_MANIFESTS, *_RECORDS, *_STOP_ENCODING)
 """The failed step itself, and what runs for an execution that ended past every step."""
-_REFUSES: Final[tuple[Right, ...]] = ()
-"""A processor that this version has no code for refuses what is sent to it; it gets rights when it gets code."""
+_RENDER: Final = (
+    *_ORIGINALS,
+    OnBucket(BucketRole.PROCESSED, _LIST_VERSIONS),
+    OnObjects(BucketRole.PROCESSED, (VERSIONS_PREFIX,), (*_READ, *_READ_TAGS, *_WRITE, *_WRITE_TAGS, *_ERASE)),
+    OnTable(METADATA, _GET_AND_PUT),
+    OnTable(LEDGER, _ENTRIES, ("by-content",)),
+)
+"""A processor reads the original, and writes the version's own renditions or takes over those of the same content."""
+_ENCODE: Final = (
+    OnParameter(ROLE_PARAMETER),
+    # A job whose id was lost is looked for before another one is asked, and paid, for.
+    OnEncodingQueue(("mediaconvert:CreateJob", "mediaconvert:ListJobs")),
+    OnEncodings(("mediaconvert:GetJob", "mediaconvert:CancelJob", "mediaconvert:TagResource")),
+    HandingOver(MEDIACONVERT_ROLE_NAME, MEDIACONVERT),
+)
 
 RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
     "content-upload-handler": (
@@ -231,18 +283,16 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
             ),
         ),
     ),
-    "content-image-processor": (
-        *_ORIGINALS,
-        OnBucket(BucketRole.PROCESSED, _LIST_VERSIONS),
-        OnObjects(BucketRole.PROCESSED, (VERSIONS_PREFIX,), (*_READ, *_READ_TAGS, *_WRITE, *_WRITE_TAGS, *_ERASE)),
+    "content-image-processor": _RENDER,
+    "content-video-processor": (*_RENDER, *_ENCODE),
+    "check-mediaconvert-status": (
+        OnEncodings(("mediaconvert:GetJob",)),
         OnTable(METADATA, _GET_AND_PUT),
-        OnTable(LEDGER, _ENTRIES, ("by-content",)),
+        OnTable(LEDGER, ("dynamodb:GetItem",)),
     ),
-    "content-video-processor": _REFUSES,
-    "check-mediaconvert-status": _REFUSES,
-    "content-video-finisher": _REFUSES,
-    "content-audio-processor": _REFUSES,
-    "content-document-processor": _REFUSES,
+    "content-video-finisher": (*_RENDER, OnEncodings(("mediaconvert:GetJob",))),
+    "content-audio-processor": _RENDER,
+    "content-document-processor": _RENDER,
     "content-generic-processor": (*_ORIGINALS, OnTable(METADATA, _GET_AND_PUT), OnTable(LEDGER, _GET_AND_PUT)),
     "update-metadata": (*_SHOW, *_MANIFESTS, *_RECORDS),
     "record-failure": _RECORD_A_FAILURE,
@@ -325,7 +375,7 @@ def _merge(merged: dict[tuple[Any, ...], Statement], statement: Statement) -> No
     known["Action"] = sorted({*known["Action"], *statement["Action"]})
 
 
-def _of(right: Right, places: Places) -> Iterator[Statement]:  # noqa: C901 - one case a sort of right
+def _of(right: Right, places: Places) -> Iterator[Statement]:  # noqa: C901, PLR0912 - one case a sort of right
     names = places.names
     match right:
         case OnBucket(bucket, actions):
@@ -349,6 +399,13 @@ def _of(right: Right, places: Places) -> Iterator[Statement]:  # noqa: C901 - on
             yield _allow(actions, [names.arn("states", f"execution:{STATE_MACHINE_NAME}:*")])
         case OnDistribution(actions):
             yield _allow(actions, [places.distribution_arn])
+        case OnEncodings(actions):
+            yield _allow(actions, [names.arn("mediaconvert", "jobs/*")])
+        case OnEncodingQueue(actions):
+            yield _allow(actions, [names.arn("mediaconvert", f"queues/{places.encoding_queue}")])
+        case HandingOver(role, service):
+            only = {"StringEquals": {"iam:PassedToService": service}}
+            yield {**_allow(("iam:PassRole",), [names.role_arn(role)]), "Condition": only}
         case OnEverything(actions, _because, condition):
             yield {**_allow(actions, ["*"]), **({"Condition": dict(condition)} if condition else {})}
 

@@ -129,7 +129,12 @@ class MainStack(PlatformStack):
         storage.grant_read_to_edge(delivery.distribution_arn)
         for grant in (access_log_grant(names), *export_grants(names)):
             storage.allow(BucketRole.ANALYTICS, grant)
-        places = Places(names, catalog.tables[METADATA.name].attr_stream_arn, delivery.distribution_arn)
+        places = Places(
+            names,
+            catalog.tables[METADATA.name].attr_stream_arn,
+            delivery.distribution_arn,
+            settings.aws.mediaconvert_queue,
+        )
         functions = Functions(self, "Functions", settings=settings, places=places)
         Triggers(
             self,

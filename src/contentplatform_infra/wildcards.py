@@ -33,6 +33,16 @@ WILDCARDS: Final[tuple[Wildcard, ...]] = (
         actions=r"s3:(\w*(Object|MultipartUpload)\w*|ReplicateDelete|ReplicateTags)",
     ),
     Wildcard(
+        rf"{_BUCKETS}/versions/\*/(staging/\*|\d+p\.mp4)",
+        "what one video's encoding reads and writes: in between stand the file, the version and the recipe",
+        actions=r"s3:(GetObject|PutObject|AbortMultipartUpload|DeleteObjectVersion)",
+    ),
+    Wildcard(
+        r"arn:[\w-]+:mediaconvert:[\w-]+:\d{12}:jobs/\*",
+        "the jobs that encode videos, which are named when they are made",
+        actions=r"mediaconvert:(GetJob|CancelJob|TagResource)",
+    ),
+    Wildcard(
         r"arn:[\w-]+:logs:[\w-]+:\d{12}:log-group:[\w/-]+:\*",
         "the streams of one log group, which are named when they are made",
         actions=r"logs:(CreateLogStream|PutLogEvents)",

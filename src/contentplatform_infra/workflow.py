@@ -15,15 +15,24 @@ from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
 from contentplatform.config import Settings
+from contentplatform.processing.ladder import EXTENSION as RUNG_EXTENSION
+from contentplatform.processing.presets import VIDEO_PRESETS
 from contentplatform.storage.port import BucketRole
 from contentplatform.workflow.asl import to_asl
 from contentplatform.workflow.definition import STATE_MACHINE, Task
 from contentplatform_infra.functions import Functions, retention_of
 from contentplatform_infra.names import Names
-from contentplatform_infra.rights import TRACING, VERSIONS_PREFIX, machine_arn, policy_document
+from contentplatform_infra.rights import (
+    MEDIACONVERT,
+    MEDIACONVERT_ROLE_NAME,
+    STAGED_PREFIX,
+    TRACING,
+    VERSIONS_PREFIX,
+    machine_arn,
+    policy_document,
+)
 
 WORKFLOW_ROLE_NAME: Final = "StepFunctions-ContentProcessing-Role"
-MEDIACONVERT_ROLE_NAME: Final = "MediaConvertRole"
 LOG_GROUP_NAME: Final = f"/aws/vendedlogs/states/{STATE_MACHINE.name}"
 """Under this prefix the log's resource policy can't grow over its limit."""
 LOG_DELIVERY_ACTIONS: Final = (
@@ -37,7 +46,8 @@ LOG_DELIVERY_ACTIONS: Final = (
     "logs:DescribeLogGroups",
 )
 LOG_DELIVERY_BECAUSE: Final = "log delivery is no resource of IAM; AWS demands the wildcard for these"
-_VIDEO_PREFIXES: Final = ("video-processed/", VERSIONS_PREFIX)
+_RUNGS: Final = tuple(f"{VERSIONS_PREFIX}*/{preset.name}.{RUNG_EXTENSION}" for preset in VIDEO_PRESETS)
+"""The files that an encoding leaves in a version's own folder."""
 
 
 def task_functions() -> tuple[str, ...]:
@@ -99,7 +109,7 @@ class Workflow(Construct):
 
 
 class MediaConvertRole(Construct):
-    """What MediaConvert may do for this account: read originals, write videos' renditions."""
+    """What MediaConvert may do for this account: read what was laid out for it, and write the rungs of videos."""
 
     def __init__(self, scope: Construct, construct_id: str, *, names: Names) -> None:
         super().__init__(scope, construct_id)
@@ -108,21 +118,21 @@ class MediaConvertRole(Construct):
             self,
             "Role",
             MEDIACONVERT_ROLE_NAME,
-            service="mediaconvert.amazonaws.com",
+            service=MEDIACONVERT,
             source={"ArnLike": {"aws:SourceArn": names.arn("mediaconvert", "*")}},
             names=names,
             statements=[
                 {
                     **_allow(
-                        ["s3:GetObject", "s3:GetObjectVersion"],
-                        [names.objects_arn(BucketRole.PRIMARY)],
+                        ["s3:GetObject"],
+                        [names.objects_arn(BucketRole.PROCESSED, STAGED_PREFIX)],
                     ),
                     "Condition": own,
                 },
                 {
                     **_allow(
                         ["s3:PutObject", "s3:AbortMultipartUpload"],
-                        [names.objects_arn(BucketRole.PROCESSED, prefix) for prefix in _VIDEO_PREFIXES],
+                        [f"{names.bucket_arn(BucketRole.PROCESSED)}/{rung}" for rung in _RUNGS],
                     ),
                     "Condition": own,
                 },

@@ -24,13 +24,6 @@ EDGE: Final = f"arn:aws:cloudfront::{ACCOUNT_ID}:distribution/E123"
 PLACES: Final = Places(NAMES, STREAM, EDGE)
 ALL: Final = tuple(function.name for function in FUNCTIONS)
 PROCESSORS: Final = tuple(name for name in ALL if "processor" in name or "video" in name or "mediaconvert" in name)
-NOT_BUILT: Final = (
-    "content-video-processor",
-    "check-mediaconvert-status",
-    "content-video-finisher",
-    "content-audio-processor",
-    "content-document-processor",
-)
 PUBLIC: Final = ("processed/", "video-processed/")
 
 
@@ -90,12 +83,38 @@ def test_no_function_takes_anything_away_but_what_can_be_made_again(function: st
 
 
 @pytest.mark.parametrize("function", ALL)
-def test_no_function_changes_what_guards_buckets_or_passes_roles_or_scans(function: str) -> None:
+def test_no_function_changes_what_guards_buckets_or_scans_and_one_passes_a_role(function: str) -> None:
     harmless = re.compile(r"s3:(Get|List|Put|Delete|Abort)(Object|Bucket|MultipartUpload)\w*|[^s].*|s[^3].*")
     actions = {action for action, _ in granted(function)}
     assert all(harmless.fullmatch(action) for action in actions)
-    assert not {action for action in actions if re.match(r"s3:(Put|Delete)Bucket|iam:|dynamodb:Scan|.*Acl$", action)}
+    assert not {action for action in actions if re.match(r"s3:(Put|Delete)Bucket|dynamodb:Scan|.*Acl$", action)}
+    passing = {"iam:PassRole"} if function == "content-video-processor" else set()
+    assert {action for action in actions if action.startswith("iam:")} == passing
     assert not {action for action in actions if "*" in action}
+
+
+def test_the_role_that_is_passed_is_mediaconvert_s_and_only_to_mediaconvert() -> None:
+    [passing] = [
+        statement
+        for statement in statements("content-video-processor", PLACES)
+        if "iam:PassRole" in _listed(statement["Action"])
+    ]
+    assert passing == {
+        "Effect": "Allow",
+        "Action": ["iam:PassRole"],
+        "Resource": [f"arn:aws:iam::{ACCOUNT_ID}:role/MediaConvertRole"],
+        "Condition": {"StringEquals": {"iam:PassedToService": "mediaconvert.amazonaws.com"}},
+    }
+
+
+def test_only_one_function_asks_for_encodings_and_in_one_queue_only() -> None:
+    asking = {
+        (function, resource)
+        for function in ALL
+        for action, resource in granted(function)
+        if action == "mediaconvert:CreateJob"
+    }
+    assert asking == {("content-video-processor", f"arn:aws:mediaconvert:{REGION}:{ACCOUNT_ID}:queues/Default")}
 
 
 @pytest.mark.parametrize("function", ALL)
@@ -129,11 +148,6 @@ def test_each_logs_to_its_own_log_group_only(function: str) -> None:
     assert logs == {f"arn:aws:logs:{REGION}:{ACCOUNT_ID}:log-group:/aws/lambda/{function}:*"}
 
 
-@pytest.mark.parametrize("function", NOT_BUILT)
-def test_a_function_that_only_refuses_may_only_log_and_trace(function: str) -> None:
-    assert {action.partition(":")[0] for action, _ in granted(function)} == {"logs", "xray"}
-
-
 @pytest.mark.parametrize("function", PROCESSORS)
 def test_a_processor_writes_no_public_key_and_starts_nothing(function: str) -> None:
     for action, resource in granted(function):
@@ -159,6 +173,22 @@ def test_a_processor_writes_no_public_key_and_starts_nothing(function: str) -> N
         ("content-image-processor", "s3:PutObject", of("processed", "versions/f/v/r/thumbnail.jpg")),
         ("content-image-processor", "dynamodb:Query", table("content-ledger", "by-content")),
         ("content-image-processor", "dynamodb:PutItem", table("content-metadata")),
+        ("content-video-processor", "s3:GetObjectVersion", of("primary", "a.mov")),
+        ("content-video-processor", "s3:PutObject", of("processed", "versions/f/v/staging/process-1.mov")),
+        ("content-video-processor", "mediaconvert:GetJob", f"arn:aws:mediaconvert:{REGION}:{ACCOUNT_ID}:jobs/1-a"),
+        ("check-mediaconvert-status", "mediaconvert:GetJob", f"arn:aws:mediaconvert:{REGION}:{ACCOUNT_ID}:jobs/1-a"),
+        ("check-mediaconvert-status", "dynamodb:PutItem", table("content-metadata")),
+        ("content-video-finisher", "s3:GetObject", of("processed", "versions/f/v/r/720p.mp4")),
+        ("content-video-finisher", "s3:PutObject", of("processed", "versions/f/v/r/hls.m3u8")),
+        ("content-audio-processor", "s3:PutObject", of("processed", "versions/f/v/r/m4a.m4a")),
+        ("content-document-processor", "s3:PutObject", of("processed", "versions/f/v/r/text.txt")),
+        ("record-failure", "mediaconvert:CancelJob", f"arn:aws:mediaconvert:{REGION}:{ACCOUNT_ID}:jobs/1-a"),
+        ("record-failure", "s3:DeleteObjectVersion", of("processed", "versions/f/v/staging/process-1.mov")),
+        (
+            "content-execution-recorder",
+            "mediaconvert:CancelJob",
+            f"arn:aws:mediaconvert:{REGION}:{ACCOUNT_ID}:jobs/1-a",
+        ),
         ("content-generic-processor", "s3:GetObjectVersion", of("primary", "a.bin")),
         ("update-metadata", "s3:PutObject", of("processed", "processed/thumbnails/a.jpg.jpg")),
         ("update-metadata", "s3:DeleteObjectVersion", of("processed", "processed/webp/a.jpg.webp")),
@@ -202,6 +232,9 @@ def test_executions_are_told_of_by_the_executions_own_name(name: str) -> None:
         ("content-image-processor", "s3:PutObject", of("processed", "processed/thumbnails/a.jpg.jpg")),
         ("content-image-processor", "s3:PutObject", of("primary", "a.jpg")),
         ("record-failure", "s3:PutObject", of("processed", "processed/thumbnails/a.jpg.jpg")),
+        ("record-failure", "s3:DeleteObjectVersion", of("processed", "versions/f/v/r/720p.mp4")),
+        ("check-mediaconvert-status", "s3:GetObject", of("primary", "a.mov")),
+        ("check-mediaconvert-status", "mediaconvert:CancelJob", f"arn:aws:mediaconvert:{REGION}:{ACCOUNT_ID}:jobs/1-a"),
         ("cloudfront-invalidation", "cloudfront:CreateInvalidation", EDGE.replace("E123", "E999")),
         ("cost-report-generator", "s3:GetObject", of("primary", "a.jpg")),
         ("content-search-indexer", "dynamodb:PutItem", table("content-metadata")),

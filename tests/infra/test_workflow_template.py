@@ -143,21 +143,29 @@ def test_a_service_takes_its_role_for_this_account_only(
     }
 
 
-def test_mediaconvert_reads_originals_and_writes_videos_only(templates: Templates) -> None:
+def listed(value: str | list[str]) -> list[str]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_mediaconvert_reads_what_is_laid_out_for_it_and_writes_rungs_only(templates: Templates) -> None:
     [policy] = named(templates, "AWS::IAM::Role", RoleName="MediaConvertRole")["Policies"]
     allowed = {
         (action, resource)
         for statement in policy["PolicyDocument"]["Statement"]
-        for action in statement["Action"]
-        for resource in (statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]])
+        for action in listed(statement["Action"])
+        for resource in listed(statement["Resource"])
     }
-    processed = f"arn:aws:s3:::content-platform-processed-{SUFFIX}"
-    written = (f"{processed}/versions/*", f"{processed}/video-processed/*")
+    own = f"arn:aws:s3:::content-platform-processed-{SUFFIX}/versions/*"
     assert allowed == {
-        ("s3:GetObject", f"arn:aws:s3:::content-platform-primary-{SUFFIX}/*"),
-        ("s3:GetObjectVersion", f"arn:aws:s3:::content-platform-primary-{SUFFIX}/*"),
-        *((action, resource) for action in ("s3:PutObject", "s3:AbortMultipartUpload") for resource in written),
+        ("s3:GetObject", f"{own}/staging/*"),
+        *(
+            (action, f"{own}/{rung}.mp4")
+            for action in ("s3:PutObject", "s3:AbortMultipartUpload")
+            for rung in ("720p", "480p")
+        ),
     }
+    for statement in policy["PolicyDocument"]["Statement"]:
+        assert statement["Condition"] == {"StringEquals": {"aws:ResourceAccount": ACCOUNT_ID}}
 
 
 def test_functions_find_mediaconvert_s_role_by_a_parameter(templates: Templates) -> None:

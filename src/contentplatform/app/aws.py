@@ -177,7 +177,9 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
     processor = media_processor(settings)
     edge = CloudFrontEdge(aws, clock=clock, private_prefix=settings.ingest.private_prefix)
     publication = Publication(store, catalog, edge, beside=side_by_side)
-    transcoder = MediaConvertTranscoder(aws, store, clock, bucket_name=names[BucketRole.PROCESSED])
+    transcoder = MediaConvertTranscoder(
+        aws, store, clock, bucket_name=names[BucketRole.PROCESSED], queue=given.mediaconvert_queue
+    )
     stop = partial(stop_execution, engine, transcoder)
     ingest = IngestService(
         store,

@@ -30,15 +30,16 @@ from contentplatform.errors import (
     NotFound,
 )
 from contentplatform.media import file_extension
-from contentplatform.processing.mediaconvert_job import EXECUTION_FIELD, create_job
+from contentplatform.processing.mediaconvert_job import (
+    DEFAULT_QUEUE,
+    EXECUTION_FIELD,
+    ROLE_PARAMETER,
+    STAGING,
+    create_job,
+)
 from contentplatform.processing.port import Transcoder, TranscodeRequest, TranscodeState, TranscodeStatus
 from contentplatform.storage.port import BucketRole, ObjectStore, PutOptions, erase
 
-ROLE_PARAMETER: Final = "/contentplatform/mediaconvert/role-arn"
-DEFAULT_QUEUE: Final = "Default"
-"""Every account has it: on demand, priced by the minute."""
-STAGING: Final = "staging"
-"""Folder of a version's own folder: what a job reads, and which job it was."""
 _JOBS_A_PAGE: Final = 20
 _CLOCKS_DIFFER_BY: Final = timedelta(minutes=5)
 _EXTENSION: Final = re.compile(r"[a-z0-9]{1,8}")

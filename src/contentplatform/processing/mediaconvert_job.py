@@ -7,23 +7,28 @@ Everything that the presets and the plan say is said to the service; nothing tha
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any, Final
 
 from contentplatform.errors import ErrorCode, ProcessingFailed
+from contentplatform.processing.encoding import frame_rate
 from contentplatform.processing.port import MediaFacts, Rung, TranscodeRequest, VideoTrack
 from contentplatform.processing.presets import VIDEO_PRESETS, VideoPreset
 
+ROLE_PARAMETER: Final = "/contentplatform/mediaconvert/role-arn"
+"""Where SSM keeps the role under which the service reads and writes."""
+DEFAULT_QUEUE: Final = "Default"
+"""Every account has it: on demand, priced by the minute."""
+STAGING: Final = "staging"
+"""Folder of a version's own folder: what a job reads, and notes of which job it was."""
 EXECUTION_FIELD: Final = "execution"
 """User metadata of a job: which execution asked for it. By it a job is found whose id was lost."""
 TAGS: Final[Mapping[str, str]] = {"Project": "ContentPlatform", "Environment": "Production", "CostCenter": "Media"}
 """What the bill is told apart by."""
 SMALLEST_SIDE: Final = 32
 """Pixels: the service makes no smaller picture."""
-MOST_FRAMES_A_SECOND: Final = 60
-"""More is priced as its higher tier; of a faster film every second, or third, picture is kept."""
+_SAME_RATE: Final = 0.001
+_USUAL_PRIMARIES: Final = frozenset({"", "bt709"})
 _SOUND: Final = "Audio Selector 1"
 _ROTATION_IS_READ_IN: Final = frozenset({"mov", "mp4", "m4v"})
 """Containers whose rotation the service finds by itself."""
@@ -161,7 +166,7 @@ def _picture(rung: Rung, track: VideoTrack) -> dict[str, Any]:
         "ColorMetadata": "INSERT",
         "CodecSettings": {"Codec": "H_264", "H264Settings": _h264(rung, _PRESETS[rung.name], track)},
     }
-    before = {**_deinterlacing(track), **_tone_mapping(track)}
+    before = {**_deinterlacing(track), **_in_usual_colours(track)}
     if before:
         picture["VideoPreprocessors"] = before
     return picture
@@ -192,14 +197,14 @@ def _h264(rung: Rung, preset: VideoPreset, track: VideoTrack) -> dict[str, Any]:
 
 
 def _frame_rate(track: VideoTrack) -> dict[str, Any]:
-    """The source's own; of a very fast one a whole part of it."""
-    if track.frame_rate <= MOST_FRAMES_A_SECOND:
+    """The rate that the rungs have at home, too: the source's own, where that is constant and not too fast."""
+    wanted = frame_rate(track)
+    if not track.frame_rate_varies and abs(float(wanted) - track.frame_rate) < _SAME_RATE * track.frame_rate:
         return {"FramerateControl": "INITIALIZE_FROM_SOURCE"}
-    rate = Fraction(track.frame_rate / math.ceil(track.frame_rate / MOST_FRAMES_A_SECOND)).limit_denominator(1_001)
     return {
         "FramerateControl": "SPECIFIED",
-        "FramerateNumerator": rate.numerator,
-        "FramerateDenominator": rate.denominator,
+        "FramerateNumerator": wanted.numerator,
+        "FramerateDenominator": wanted.denominator,
         "FramerateConversionAlgorithm": "DUPLICATE_DROP",
     }
 
@@ -210,10 +215,12 @@ def _deinterlacing(track: VideoTrack) -> dict[str, Any]:
     return {"Deinterlacer": {"Mode": "DEINTERLACE", "Algorithm": "INTERPOLATE", "Control": "NORMAL"}}
 
 
-def _tone_mapping(track: VideoTrack) -> dict[str, Any]:
-    if not track.hdr:
+def _in_usual_colours(track: VideoTrack) -> dict[str, Any]:
+    """Every screen shows BT.709; what was made for another is converted, high dynamic range by its tones."""
+    if not track.hdr and track.color_primaries in _USUAL_PRIMARIES:
         return {}
-    return {"ColorCorrector": {"ColorSpaceConversion": "FORCE_709", "HdrToSdrToneMapper": "PRESERVE_DETAILS"}}
+    tones = {"HdrToSdrToneMapper": "PRESERVE_DETAILS"} if track.hdr else {}
+    return {"ColorCorrector": {"ColorSpaceConversion": "FORCE_709", **tones}}
 
 
 def _sound(rung: Rung) -> dict[str, Any]:
