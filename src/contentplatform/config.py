@@ -100,7 +100,9 @@ class CatalogSettings:
 class WorkflowSettings:
     """``[workflow]``: how versions are driven through."""
 
-    max_concurrent: int = _setting(0, "Executions at work at once in the data folder; 0: one a processor", minimum=0)
+    max_concurrent: int = _setting(
+        0, "Executions at work at once in the data folder; 0: one a processor, two at least", minimum=0
+    )
     lease_seconds: float = _setting(
         15.0, "How long a worker may be silent before another takes its work over", minimum=1
     )

@@ -20,13 +20,16 @@ from contentplatform.workflow.definition import (
     ALL_ERRORS,
     TIMEOUT,
     Catcher,
+    Choice,
     Fail,
     Retrier,
+    Rule,
     StateMachine,
     Succeed,
     Task,
     Wait,
     problems,
+    text_is,
 )
 from contentplatform.workflow.executor import ExecutorSettings, LocalExecutor
 from contentplatform.workflow.local import SCHEMA, LocalWorkflowEngine
@@ -705,6 +708,97 @@ def test_places_are_counted_in_the_data_folder_not_in_the_process(bench: Bench) 
     bench.worker(settings).run_until_idle()
     assert {bench.engine.get(name).state for name in names} == {"Pause"}
     assert peak == [0, 3]
+
+
+# -- heavy work ------------------------------------------------------------------------------------------------------
+
+
+HEAVY = StateMachine(
+    "test",
+    "",
+    "Which",
+    1_000,
+    {
+        "Which": Choice(
+            (Rule(text_is("$.route", "long"), "Long"), Rule(text_is("$.route", "later"), "Pause")), "Quick"
+        ),
+        "Pause": Wait(30, "Ask"),
+        "Ask": Task("ask", "Long", 60, "$.ask", RETRY, CATCH),
+        "Long": Task("long", "Quick", 60, "$.long", RETRY, CATCH, heavy=True),
+        "Quick": Task("quick", "Done", 60, "$.quick", RETRY, CATCH),
+        "Done": Succeed(),
+        "Record": Task("record", "Failed", 60, "$.record", RETRY, (Catcher((ALL_ERRORS,), "Failed", "$.record"),)),
+        "Failed": Fail("$.error.Error", "$.error.Cause"),
+    },
+    "Record",
+)
+
+
+class Counted:
+    """A step of which a test can wait for so many calls."""
+
+    def __init__(self) -> None:
+        self._calls = threading.Semaphore(0)
+
+    def __call__(self, _data: Mapping[str, Any], _context: TaskContext) -> Any:
+        self._calls.release()
+        return {}
+
+    def happened(self, times: int) -> bool:
+        return all(self._calls.acquire(timeout=SECONDS) for _ in range(times))
+
+
+def begin(bench: Bench, name: str, route: str) -> None:
+    bench.engine.start(name, file_id="f", version_id="v", data={"key": name, "route": route})
+
+
+@pytest.mark.parametrize(("slots", "folder_slots"), [(2, 2), (2, 8), (8, 2)])
+def test_heavy_work_leaves_a_slot_to_what_is_quick(bench: Bench, slots: int, folder_slots: int) -> None:
+    bench.machine = HEAVY
+    slow, quick = Blocked(), Counted()
+    worker = bench.worker(replace(SETTINGS, slots=slots, folder_slots=folder_slots), long=slow, quick=quick)
+    for number in range(3):
+        begin(bench, f"film{number}", "long")
+    worker.start()
+    assert slow.began.wait(SECONDS)
+    reason = bench.engine.get("film1").pending_reason or ""
+    assert reason.startswith("waits for film0; the slot that is free is for what is quick")
+    for number in range(20):
+        begin(bench, f"photo{number}", "short")
+    assert quick.happened(20)
+    running = bench.engine.list(status=ExecutionStatus.RUNNING).executions
+    assert {execution.name for execution in running} <= {"film0", "photo19"}
+    slow.go_on.set()
+    assert quick.happened(3)
+    worker.stop()
+    assert {bench.status(f"film{number}") for number in range(3)} == {ExecutionStatus.SUCCEEDED}
+
+
+def test_the_only_slot_takes_heavy_work_too(bench: Bench) -> None:
+    bench.machine = HEAVY
+    begin(bench, "film", "long")
+    bench.worker(replace(SETTINGS, slots=1, folder_slots=1)).run_until_idle()
+    assert bench.status("film") is ExecutionStatus.SUCCEEDED
+
+
+def test_heavy_work_that_follows_a_wait_waits_for_its_turn(bench: Bench) -> None:
+    bench.machine = HEAVY
+    slow, quick = Blocked(), Counted()
+    worker = bench.worker(replace(SETTINGS, slots=2, folder_slots=2), long=slow, quick=quick)
+    begin(bench, "late", "later")
+    worker.run_until_idle()
+    begin(bench, "film", "long")
+    worker.start()
+    assert slow.began.wait(SECONDS)
+    bench.engine.wake("late")
+    begin(bench, "photo", "short")
+    assert quick.happened(1)
+    assert (bench.engine.get("late").state, bench.status("late")) == ("Long", ExecutionStatus.PENDING)
+    assert [call for call in bench.calls if call[1] == "long"] == [("film", "long", 1)]
+    slow.go_on.set()
+    assert quick.happened(2)
+    worker.stop()
+    assert bench.status("late") is ExecutionStatus.SUCCEEDED
 
 
 def test_the_engine_tells_who_works(bench: Bench) -> None:

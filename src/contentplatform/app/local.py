@@ -65,7 +65,8 @@ class LocalHome(Home):
         from contentplatform.workflow.executor import ExecutorSettings, LocalExecutor  # noqa: PLC0415
 
         given = self.platform.settings.workflow
-        slots = given.max_concurrent or os.cpu_count() or 1
+        # Two at least: one of them is for what is quick.
+        slots = given.max_concurrent or max(2, os.cpu_count() or 1)
         return LocalExecutor(
             self.database,
             STATE_MACHINE,

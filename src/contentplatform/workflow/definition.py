@@ -132,6 +132,9 @@ class Task:
     heartbeat_seconds: int | None = None
     """How long an attempt may show no sign of life. None, the rule: at home the worker's lease tells, and a Lambda
     function sends none (its own time-out tells)."""
+    heavy: bool = False
+    """Whether it may work for minutes. At home such Tasks never take every slot, so that quick ones are not held up; a
+    Lambda function has a machine of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +228,11 @@ _LONGEST_FUNCTION_SECONDS: Final = 900
 """Lambda's limit; the local home keeps to it too, so that what works in one home works in the other."""
 
 
-def _processor(resource: str, *, next_state: str = "UpdateMetadata", at: str = "$.result", seconds: int) -> Task:
+def _processor(
+    resource: str, *, next_state: str = "UpdateMetadata", at: str = "$.result", seconds: int, heavy: bool = False
+) -> Task:
     """A state that works on bytes: whatever fails it is recorded."""
-    return Task(resource, next_state, seconds, at, _WORKING, (_RECORD_FAILURE,))
+    return Task(resource, next_state, seconds, at, _WORKING, (_RECORD_FAILURE,), heavy=heavy)
 
 
 def _service(resource: str, *, next_state: str, at: str, catch: Catcher = _RECORD_FAILURE) -> Task:
@@ -269,9 +274,9 @@ STATE_MACHINE: Final = StateMachine(
             ),
             default="WaitForVideoProcessing",
         ),
-        "FinishVideo": _processor("content-video-finisher", seconds=_LONGEST_FUNCTION_SECONDS),
-        "ProcessAudio": _processor("content-audio-processor", seconds=_LONGEST_FUNCTION_SECONDS),
-        "ProcessDocument": _processor("content-document-processor", seconds=5 * _MINUTE),
+        "FinishVideo": _processor("content-video-finisher", seconds=_LONGEST_FUNCTION_SECONDS, heavy=True),
+        "ProcessAudio": _processor("content-audio-processor", seconds=_LONGEST_FUNCTION_SECONDS, heavy=True),
+        "ProcessDocument": _processor("content-document-processor", seconds=5 * _MINUTE, heavy=True),
         "ProcessGeneric": _processor("content-generic-processor", seconds=5 * _MINUTE),
         "UpdateMetadata": _service("update-metadata", next_state="InvalidateCloudFrontCache", at="$.update"),
         "InvalidateCloudFrontCache": _service(
@@ -406,6 +411,12 @@ def problems(machine: StateMachine) -> list[str]:
     if machine.timeout_seconds <= 0:
         found.append(f"{machine.name}: needs a time-out")
     return found
+
+
+def is_heavy(machine: StateMachine, name: str) -> bool:
+    """Whether the state of this name is a heavy Task; one that the machine does not have is none."""
+    state = machine.states.get(name)
+    return isinstance(state, Task) and state.heavy
 
 
 def targets(state: State) -> Iterator[str]:

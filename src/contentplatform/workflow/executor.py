@@ -26,7 +26,7 @@ from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.drivers.doorbell import Doorbell, Listener
 from contentplatform.drivers.sqlite import Database, Transaction
 from contentplatform.errors import ConfigurationInvalid, PlatformError
-from contentplatform.workflow.definition import TIMEOUT, StateMachine, Task
+from contentplatform.workflow.definition import TIMEOUT, StateMachine, Task, is_heavy
 from contentplatform.workflow.interpreter import End, TaskFailure, WaitFor, failure_of_exception
 from contentplatform.workflow.ledger import Lease, LeaseLostError, Ledger, WorkerEntry, WrittenMove
 from contentplatform.workflow.local import RING_CHANGED, RING_WORK
@@ -509,6 +509,9 @@ class LocalExecutor:
             return moved or (self._claim_in(unit) if stays else None)
 
         held = self._write(lease, advance)
+        if is_heavy(self._machine, lease.state):
+            self._doorbell.ring(RING_WORK)  # another that is heavy may have waited for this one
+            self._call_slot()
         match move.move.then:
             case WaitFor():
                 self._set_timer()

@@ -25,6 +25,7 @@ from contentplatform.workflow.definition import (
     UNREADABLE,
     StateMachine,
     Wait,
+    is_heavy,
     reachable,
 )
 from contentplatform.workflow.interpreter import (
@@ -109,6 +110,9 @@ SCHEMA: Final = Schema(
         CREATE TABLE fencing (last_token INTEGER NOT NULL) STRICT;
         INSERT INTO fencing VALUES (0);
         """,
+        """
+        ALTER TABLE executions ADD COLUMN heavy INTEGER NOT NULL DEFAULT 0;  -- its next Task may work for minutes
+        """,
     ),
 )
 
@@ -118,10 +122,10 @@ _HELD: Final = "sequence, name, file_id, version_id, lane, state, data, events, 
 _SELECT_HELD: Final = f"SELECT {_HELD} FROM executions"  # noqa: S608 - a constant
 _SELECT_READY: Final = (
     f"SELECT {_HELD}, (SELECT count(*) FROM executions WHERE status = 'running'),"  # noqa: S608 - a constant
-    " EXISTS (SELECT 1 FROM workers WHERE workers.name = ?)"
-    " FROM executions WHERE status = 'pending' AND due IS NULL ORDER BY lane, sequence LIMIT 1"
+    " EXISTS (SELECT 1 FROM workers WHERE workers.name = ?), heavy"
+    " FROM executions WHERE status = 'pending' AND due IS NULL AND heavy <= ? ORDER BY lane, sequence LIMIT 1"
 )
-_STEP: Final = "state = ?, data = ?, events = ?, retries = '[]', losses = 0"
+_STEP: Final = "state = ?, data = ?, events = ?, heavy = ?, retries = '[]', losses = 0"
 _WAIT: Final = ", status = 'pending', worker = NULL, due = CASE WHEN woken THEN NULL ELSE ? END, woken = 0, boot = ?"
 _END: Final = ", status = ?, worker = NULL, ended_at = ?, error = ?, cause = ?"
 
@@ -314,14 +318,19 @@ class Ledger:
         return None if due is None else float(due)
 
     def claim(self, unit: Transaction, worker: str, folder_slots: int) -> Lease | None:
-        """Take the first that is ready, if the data folder has a free slot. None: nothing to do now."""
+        """Take the first that is ready, if the data folder has a free slot. None: nothing to do now.
+
+        Heavy Tasks leave a slot of the data folder, and one of each worker, to quick ones, where there are two.
+        """
         while True:
-            row = unit.row(_SELECT_READY, (worker,))
+            row = unit.row(_SELECT_READY, (worker, True))
+            if row is not None and row[-1] and not has_room(unit, worker):
+                row = unit.row(_SELECT_READY, (worker, False))
             if row is None:
                 if not self.promote_due(unit):
                     return None
                 continue
-            *held, running, is_known = row
+            *held, running, is_known, _ = row
             if running >= folder_slots or not is_known:  # a worker that was declared dead claims nothing
                 return None
             lease = self._begin(unit, self._take(unit, self._lease(held), worker))
@@ -399,16 +408,18 @@ class Ledger:
     def advance(self, unit: Transaction, lease: Lease, following: WrittenMove, *, keep: bool = True) -> Lease | None:
         """Write a move down. The lease for the next Task, or None: it waits, ended, or was let go.
 
-        It is let go where ``keep`` is False, and between two states of a repeat while an upload is ready.
+        It is let go where ``keep`` is False, where what comes is heavy and there is no room for it, and between two
+        states of a repeat while an upload is ready.
 
         Raises:
             LeaseLostError: the token is not the current one any more; nothing is written.
         """
         then, events = following.move.then, lease.events + len(following.move.visits)
-        common = (then.state, following.data, events)
+        heavy = is_heavy(self._machine, then.state)
+        common = (then.state, following.data, events, heavy)
         held: Lease | None = None
         match then:
-            case RunTask() if keep and not self._must_yield(unit, lease):
+            case RunTask() if keep and not self._must_yield(unit, lease) and (not heavy or _may_stay(unit, lease)):
                 # The columns that indexes are made of stay untouched: this is the path that has to be quick.
                 self._change(unit, lease, _STEP, common)
                 held = lease.moved(then.state, following.data, events)
@@ -483,6 +494,27 @@ class Ledger:
         sequence, name, file_id, version_id, lane, state, data, events, retries, losses, token, deadline = row
         used = tuple(int(count) for count in json.loads(retries))
         return Lease(sequence, name, file_id, version_id, lane, state, data, events, used, losses, token, deadline)
+
+
+def has_room(unit: Connection, worker: str, besides: int = 0) -> bool:
+    """Whether a worker may begin a heavy Task; the execution of number ``besides`` is not counted."""
+    others = unit.rows("SELECT worker FROM executions WHERE status = 'running' AND heavy AND sequence <> ?", (besides,))
+    slots = unit.row("SELECT slots, folder_slots FROM workers WHERE name = ?", (worker,))
+    if slots is None:
+        return False
+    own = sum(holder == worker for (holder,) in others)
+    return len(others) < heavy_slots(slots[1]) and own < heavy_slots(slots[0])
+
+
+def heavy_slots(slots: int) -> int:
+    """How many of some slots heavy Tasks may have."""
+    return max(1, slots - 1)
+
+
+def _may_stay(unit: Transaction, lease: Lease) -> bool:
+    """Whether who holds the lease may go on with it to a heavy Task."""
+    worker = unit.value("SELECT worker FROM executions WHERE sequence = ?", (lease.sequence,))
+    return worker is not None and has_room(unit, str(worker), lease.sequence)
 
 
 def written(move: Move) -> WrittenMove:

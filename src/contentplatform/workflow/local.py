@@ -14,8 +14,9 @@ from contentplatform.clock import Clock, parse_timestamp, timestamp
 from contentplatform.drivers.doorbell import Doorbell
 from contentplatform.drivers.sqlite import Connection, Database, Row, Transaction
 from contentplatform.errors import Conflict, InvalidRequest, NotFound
-from contentplatform.workflow.definition import StateMachine, Wait
-from contentplatform.workflow.ledger import SCHEMA
+from contentplatform.workflow.definition import StateMachine, Wait, is_heavy
+from contentplatform.workflow.interpreter import enter
+from contentplatform.workflow.ledger import SCHEMA, has_room
 from contentplatform.workflow.port import (
     EXECUTION_PAGE_SIZE,
     Execution,
@@ -37,7 +38,7 @@ RING_CHANGED: Final = b"c"
 
 _SELECT: Final = (
     "SELECT name, file_id, version_id, lane, status, state, input, data, created_at, started_at, ended_at, error,"
-    " cause, sequence, due, waits_for FROM executions"
+    " cause, sequence, due, waits_for, heavy FROM executions"
 )
 _COUNT_LIMIT: Final = 1_000
 _NAMES_LIMIT: Final = 3
@@ -78,7 +79,9 @@ class LocalWorkflowEngine(WorkflowEngine):
     ) -> Execution:
         body = check_start(name, data)
         moment = self._clock.now()
-        values = (name, base_name(name), file_id, version_id, int(lane), self._machine.start_at, body, body)
+        begins_heavy = is_heavy(self._machine, enter(self._machine, self._machine.start_at, data).then.state)
+        named = (name, base_name(name), file_id, version_id, int(lane))
+        values = (*named, self._machine.start_at, body, body, begins_heavy)
 
         def work(unit: Transaction) -> Execution | None:
             if not self._insert(unit, (*values, timestamp(moment), self._clock.boot_id())):
@@ -105,7 +108,7 @@ class LocalWorkflowEngine(WorkflowEngine):
         try:
             unit.run(
                 "INSERT INTO executions (name, base_name, file_id, version_id, lane, status, state, input, data,"
-                " created_at, boot) VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?)",
+                " heavy, created_at, boot) VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?)",
                 values,
             )
         except Conflict:
@@ -265,7 +268,8 @@ class LocalWorkflowEngine(WorkflowEngine):
                 reason = self._reason_to_wait(row)
                 if reason is None:
                     queue_reason = queue_reason or self._reason_to_queue(view)
-                    reason = self._place(view, row, queue_reason)
+                    heavy_reason = self._reason_to_be_heavy(view) if row[16] and not queue_reason else ""
+                    reason = self._place(view, row, queue_reason or heavy_reason)
             yield self._execution(row, reason)
 
     def _reason_to_wait(self, row: Row) -> str | None:
@@ -290,6 +294,16 @@ class LocalWorkflowEngine(WorkflowEngine):
         if len(busy) >= limit:
             return f"all {limit} slots of this data folder are busy with {_listed([str(key) for (key,) in busy])}"
         return ""
+
+    def _reason_to_be_heavy(self, view: Connection) -> str:
+        """Why nothing heavy is claimed just now, although a slot is free; empty: nothing is in the way."""
+        if any(worker.live and has_room(view, worker.name) for worker in self.workers()):
+            return ""
+        busy = view.rows(
+            "SELECT coalesce(json_extract(input, '$.key'), name) FROM executions WHERE status = 'running' AND heavy"
+            " ORDER BY sequence"
+        )
+        return f"waits for {_listed([str(key) for (key,) in busy])}; the slot that is free is for what is quick"
 
     def _place(self, view: Connection, row: Row, queue_reason: str) -> str:
         """Where in the queue it stands, after what holds up the queue as a whole."""
