@@ -12,6 +12,7 @@ import platform
 import resource
 import signal
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -68,6 +69,7 @@ class ProgramFiles:
     devices: tuple[Path, ...] = ()
 
 
+_OUT_OF_MEMORY_SCORE: Final = b"900"
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_SECCOMP: Final = 22
@@ -86,6 +88,8 @@ _LANDLOCK_SCRATCH_RIGHTS: Final = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 8  # 
 _LANDLOCK_TRUNCATE: Final = 1 << 14
 _LANDLOCK_EXECUTE: Final = 1 << 0
 _LANDLOCK_READ: Final = 1 << 2
+_LANDLOCK_NETWORK: Final = (4, 1 << 0 | 1 << 1)  # from this version on: bind, connect
+_LANDLOCK_SCOPES: Final = (6, 1 << 0 | 1 << 1)  # from this version on: abstract sockets, signals
 _LANDLOCK_DEVICE_RIGHTS: Final = 1 << 1 | 1 << 2 | 1 << 15  # write, read, talk to its driver
 
 _IS_LINUX: Final = platform.system() == "Linux"
@@ -108,6 +112,7 @@ def confine(limits: JobLimits, scratch: Path, parent_pid: int, *, program: Progr
     os.umask(0o077)
     os.chdir(scratch)
     dies_with_parent = _die_with(parent_pid)
+    _offer_to_the_kernel()
     _set_limits(limits)
     if not _IS_LINUX:
         return Confinement(
@@ -117,7 +122,7 @@ def confine(limits: JobLimits, scratch: Path, parent_pid: int, *, program: Progr
     _drop_capabilities()
     return Confinement(
         files_hidden=_hide_files_except(scratch, program),
-        system_calls_filtered=_filter_system_calls(may_execute=program is not None),
+        system_calls_filtered=_filter_system_calls(program),
         dies_with_parent=dies_with_parent,
         memory_watched=True,
     )
@@ -138,6 +143,12 @@ def _die_with(parent_pid: int) -> bool:
     if os.getppid() != parent_pid:  # it died before we asked
         raise SystemExit(1)
     return asked
+
+
+def _offer_to_the_kernel() -> None:
+    """When the machine's memory is used up, this process is the one to kill, not the service."""
+    with suppress(OSError):  # there is no /proc on macOS
+        Path("/proc/self/oom_score_adj").write_bytes(_OUT_OF_MEMORY_SCORE)
 
 
 def _set_limits(limits: JobLimits) -> None:
@@ -170,7 +181,9 @@ def _hide_files_except(scratch: Path, program: ProgramFiles | None) -> bool:
     if version < 1:
         return False
     handled = max(rights for since, rights in _LANDLOCK_RIGHTS_BY_VERSION.items() if since <= version)
-    attributes = struct.pack("=Q", handled)
+    # Rights to the network and to signal others are asked for to be had by nobody: no rule gives them back.
+    more = [rights for since, rights in (_LANDLOCK_NETWORK, _LANDLOCK_SCOPES) if since <= version]
+    attributes = struct.pack(f"={1 + len(more)}Q", handled, *more)
     ruleset = _libc.syscall(_LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
     if ruleset < 0:
         return False
@@ -199,9 +212,14 @@ class _FilterProgram(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def _filter_system_calls(*, may_execute: bool) -> bool:
+def _filter_system_calls(becomes: ProgramFiles | None) -> bool:
     if _machine is None:
         return False
-    instructions = seccomp.build_filter(_machine, os.getpid(), may_execute=may_execute)
+    instructions = seccomp.build_filter(
+        _machine,
+        os.getpid(),
+        may_execute=becomes is not None,
+        may_use_devices=becomes is not None and bool(becomes.devices),
+    )
     program = _FilterProgram(len(instructions) // 8, instructions)
     return bool(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(program), 0, 0) == 0)

@@ -441,6 +441,8 @@ def _report(ended: Ended, limits: JobLimits, doing: str) -> JobReport:
     answer = unframed(ended.answer) or {}
     if "done" in answer:
         return JobReport(answer["done"], ended.peak_resident_bytes, ended.cpu_seconds)
+    if "not_started" in answer:
+        raise JobInterrupted(doing, "its process could not be shut in", private=str(answer)[:_PRIVATE_CHARACTERS])
     raise _failure(answer, doing)
 
 

@@ -26,6 +26,7 @@ _KILL_PROCESS: Final = 0x80000000
 _ALLOW: Final = 0x7FFF0000
 _REFUSE: Final = 0x00050000 | errno.EPERM
 _UNKNOWN: Final = 0x00050000 | errno.ENOSYS
+_NO_TERMINAL: Final = 0x00050000 | errno.ENOTTY
 
 # Offsets in struct seccomp_data; both machines are little-endian, so an argument's low word comes first.
 _CALL_NUMBER: Final = 0
@@ -111,6 +112,13 @@ REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
     "tkill": (200, 130),
     "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240),
+    "get_robust_list": (274, 100),
+    "sched_setaffinity": (203, 122),
+    "sched_setscheduler": (144, 119),
+    "sched_setparam": (142, 118),
+    "sched_setattr": (314, 274),
+    "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
     # identity, rights and limits
@@ -147,6 +155,14 @@ REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
     "setxattr": (188, 5),
     "lsetxattr": (189, 6),
     "fsetxattr": (190, 7),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "fallocate": (285, 47),  # past the limit of a file's size, where it leaves the size as it is
     "chroot": (161, 51),
     "pivot_root": (155, 41),
     "mount": (165, 40),
@@ -168,6 +184,8 @@ REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
     "inotify_init1": (294, 26),
     "quotactl": (179, 60),
     "quotactl_fd": (443, 443),
+    "sync": (162, 81),
+    "syncfs": (306, 267),
     "swapon": (167, 224),
     "swapoff": (168, 225),
     # the kernel itself
@@ -177,6 +195,10 @@ REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
+    "splice": (275, 76),
+    "tee": (276, 77),
+    "vmsplice": (278, 75),
+    "remap_file_pages": (216, 234),
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "keyctl": (250, 219),
@@ -213,6 +235,13 @@ _KILL: Final = (62, 129)
 _TGKILL: Final = (234, 131)
 _PRCTL: Final = (157, 167)
 _PRLIMIT: Final = (302, 261)
+_FCNTL: Final = (72, 25)
+_IOCTL: Final = (16, 29)
+
+_FCNTL_REFUSED: Final = (8, 10, 15, 1024, 1026)
+"""F_SETOWN, F_SETSIG, F_SETOWN_EX: a pipe would send any signal to any process. F_SETLEASE, F_NOTIFY: others wait."""
+_IOCTL_ALLOWED: Final = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+"""TCGETS and TIOCGWINSZ, which ask whether it is a terminal; FIONREAD, FIONBIO, FIONCLEX, FIOCLEX."""
 
 
 def this_machine() -> Machine | None:
@@ -220,7 +249,7 @@ def this_machine() -> Machine | None:
     return MACHINES.get(platform.machine()) if platform.system() == "Linux" else None
 
 
-def build_filter(machine: Machine, own_pid: int, *, may_execute: bool = False) -> bytes:
+def build_filter(machine: Machine, own_pid: int, *, may_execute: bool = False, may_use_devices: bool = False) -> bytes:
     """The filter for a process ``own_pid``, which may signal itself (that is how ``abort`` ends) and nobody else."""
     column = machine.column
     program = [
@@ -243,6 +272,9 @@ def build_filter(machine: Machine, own_pid: int, *, may_execute: bool = False) -
     program += _only_when(_TGKILL[column], _argument_low(0), _JUMP_EQUAL, own_pid)
     program += _only_when(_PRCTL[column], _argument_low(0), _JUMP_EQUAL, _PR_SET_NAME, _PR_GET_NAME)
     program += _reading_limits_only(_PRLIMIT[column])
+    program += _unless(_FCNTL[column], _argument_low(1), _FCNTL_REFUSED, _REFUSE)
+    if not may_use_devices:
+        program += _only_when(_IOCTL[column], _argument_low(1), _JUMP_EQUAL, *_IOCTL_ALLOWED, otherwise=_NO_TERMINAL)
     program.append(_instruction(_RETURN, _ALLOW))
     return b"".join(program)
 
@@ -255,12 +287,21 @@ def _answer_if(test: int, operand: int, answer: int) -> list[bytes]:
     return [_instruction(test, operand, 0, 1), _instruction(_RETURN, answer)]
 
 
-def _only_when(call: int, argument: int, test: int, *operands: int) -> list[bytes]:
+def _only_when(call: int, argument: int, test: int, *operands: int, otherwise: int = _REFUSE) -> list[bytes]:
     """Allow ``call`` when ``argument`` passes ``test`` against one of ``operands``, refuse it otherwise."""
     body = [_instruction(_LOAD_WORD, argument)]
     for operand in operands:
         body += _answer_if(test, operand, _ALLOW)
-    body.append(_instruction(_RETURN, _REFUSE))
+    body.append(_instruction(_RETURN, otherwise))
+    return [_instruction(_JUMP_EQUAL, call, 0, len(body)), *body]
+
+
+def _unless(call: int, argument: int, refused: tuple[int, ...], answer: int) -> list[bytes]:
+    """Allow ``call`` but for some values of ``argument``."""
+    body = [_instruction(_LOAD_WORD, argument)]
+    for value in refused:
+        body += _answer_if(_JUMP_EQUAL, value, answer)
+    body.append(_instruction(_RETURN, _ALLOW))
     return [_instruction(_JUMP_EQUAL, call, 0, len(body)), *body]
 
 

@@ -28,6 +28,7 @@ import resource
 import select
 import signal
 import socket
+import stat
 import struct
 import sys
 import traceback
@@ -108,9 +109,10 @@ class _Order:
 class Zygote:
     """Forks, watches and reaps jobs until its owner is gone."""
 
-    def __init__(self, control: socket.socket, owner_pid: int, job: Job, clock: Clock) -> None:
+    def __init__(self, control: socket.socket, owner_pid: int, job: Job, walls: Confinement, clock: Clock) -> None:
         self._control = control
         self._job = job
+        self._walls = walls
         self._clock = clock
         self._own_pid = os.getpid()
         self._running: dict[int, _Running] = {}
@@ -160,7 +162,7 @@ class Zygote:
         self._start(
             _Order(
                 request=told["request"],
-                scratch=Path(told["scratch"]),
+                scratch=Path(told["scratch"]).resolve(),
                 limits=JobLimits(**told["limits"]),
                 program=program,
                 sources=(source, *more[count:]),
@@ -198,36 +200,41 @@ class Zygote:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             gc.disable()
-            if order.program is not None:
-                self._become(order.program, order)
             _keep_only(_places(order))
-            confine(order.limits, order.scratch, self._own_pid)
-            _write_all(_ANSWER_DESCRIPTOR, _frame(_outcome(self._job, order.request, order.limits)))
+            try:
+                if order.program is not None:
+                    self._become(order.program, order)
+                self._shut_in(order)
+            except OSError as error:
+                outcome = {"not_started": error.strerror, "number": error.errno}
+            else:
+                outcome = _outcome(self._job, order.request, order.limits)
+            _write_all(_ANSWER_DESCRIPTOR, _frame(outcome))
             code = 0
         finally:
             os._exit(code)
 
+    def _shut_in(self, order: _Order, program: ProgramFiles | None = None) -> None:
+        """Raise the walls in this child; where one that this machine has did not stand, nothing is run."""
+        walls = confine(order.limits, order.scratch, self._own_pid, program=program)
+        if walls != self._walls:
+            raise OSError(errno.EAGAIN, "a wall of the sandbox did not stand")
+
     def _become(self, program: Mapping[str, Any], order: _Order) -> None:
-        """Be the program from here on, or answer why not: what a program ends with means nothing before it started."""
+        """Be the program from here on."""
         files = ProgramFiles(
             program=Path(program["path"]),
             loader=None if program["loader"] is None else Path(program["loader"]),
             libraries=tuple(Path(library) for library in program["libraries"]),
             devices=tuple(Path(device) for device in program["devices"]),
         )
-        _keep_only(_places(order))
-        try:
-            os.nice(program["nice"])
-            signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)
-            for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(ignored_by_python, signal.SIG_DFL)
-            confine(order.limits, order.scratch, self._own_pid, program=files)
-            arguments = [files.program.name, *program["arguments"]]
-            os.execve(files.program, arguments, _PROGRAM_ENVIRONMENT)  # noqa: S606 - no shell is wanted
-        except OSError as error:
-            told = {"not_started": error.strerror, "number": error.errno}
-            _write_all(_ANSWER_DESCRIPTOR, _frame(told))
-            os._exit(1)
+        os.nice(program["nice"])
+        signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)
+        for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(ignored_by_python, signal.SIG_DFL)
+        self._shut_in(order, files)
+        arguments = [files.program.name, *program["arguments"]]
+        os.execve(files.program, arguments, _PROGRAM_ENVIRONMENT)  # noqa: S606 - no shell is wanted
 
     def _watch(self, running: _Running) -> None:
         if running.killed_for is not None:
@@ -246,8 +253,10 @@ class Zygote:
             return KilledFor.RESIDENT
         if threads > limits.threads:
             return KilledFor.THREADS
-        if running.watches % _SCRATCH_EVERY_WATCHES == 0 and _folder_bytes(running.scratch) > limits.scratch_bytes:
-            return KilledFor.SCRATCH
+        if running.watches % _SCRATCH_EVERY_WATCHES == 0:
+            written_bytes = _folder_bytes(running.scratch) + _unlinked_bytes(running)
+            if written_bytes > limits.scratch_bytes:
+                return KilledFor.SCRATCH
         return None
 
     def _kill(self, running: _Running, reason: KilledFor) -> None:
@@ -433,6 +442,27 @@ def _folder_bytes(folder: Path) -> int:
     return total
 
 
+def _unlinked_bytes(running: _Running) -> int:
+    """What files take that are in the folder no more and still open, or mapped; those are counted as large as can be.
+
+    A mapping tells neither its file's size nor that it is the last to hold it.
+    """
+    sizes: dict[int, int] = {}
+    gone = b" (deleted)\n"
+    with suppress(OSError):  # it has ended, or there is no /proc
+        with open(f"/proc/{running.pid}/maps", "rb") as maps:  # noqa: PTH123 - read every time; a Path costs more
+            for line in maps:
+                if line.endswith(gone) and os.fsencode(running.scratch) in line:
+                    sizes[int(line.split(maxsplit=5)[4])] = running.limits.file_bytes
+        with os.scandir(f"/proc/{running.pid}/fd") as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    facts = entry.stat()
+                    if facts.st_nlink == 0 and stat.S_ISREG(facts.st_mode):
+                        sizes[facts.st_ino] = facts.st_size
+    return sum(sizes.values())
+
+
 def _process_handle(pid: int) -> int | None:
     """A descriptor that becomes readable when the owner dies; None where only the socket's end tells."""
     try:
@@ -496,7 +526,7 @@ def main(arguments: list[str]) -> int:
     gc.collect()
     gc.freeze()
     send_frame(control, {"ready": asdict(walls)})
-    Zygote(control, int(owner_pid), job, SystemClock()).serve()
+    Zygote(control, int(owner_pid), job, walls, SystemClock()).serve()
     return 0
 
 
