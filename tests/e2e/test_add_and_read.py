@@ -33,7 +33,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "wide.jpg").write_bytes(encoded(photo(1200, 900), "JPEG", quality=90))
     (root / "album" / "tall.png").write_bytes(encoded(photo(300, 700, seed=2), "PNG"))
     (root / "album" / "deep" / "tiny.webp").write_bytes(encoded(photo(40, 30, seed=3), "WEBP"))
-    (root / "notes.txt").write_text("words\n")
+    (root / "data.bin").write_bytes(bytes(range(256)))
     return root
 
 
@@ -42,7 +42,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, sources: Path) -> Commands:
     """A data folder into which the sources were added."""
     commands = Commands(tmp_path_factory.mktemp("home") / "data")
     ran = commands.run("add", sources)
-    for name in ("wide.jpg", "album/tall.png", "album/deep/tiny.webp", "notes.txt"):
+    for name in ("wide.jpg", "album/tall.png", "album/deep/tiny.webp", "data.bin"):
         assert f"{name}  completed" in ran.out
     return commands
 
@@ -113,7 +113,7 @@ def test_each_rendition_is_told_with_what_it_really_is(home: Commands) -> None:
 
 
 def test_a_file_without_renditions_has_an_empty_list(home: Commands) -> None:
-    shown = home.json("show", "notes.txt")
+    shown = home.json("show", "data.bin")
     assert (shown["renditions"], shown["processing_status"], shown["metadata"]["type"]) == ([], "completed", "generic")
 
 
@@ -142,7 +142,7 @@ def test_list_and_search_filter(home: Commands) -> None:
         return {item["file_path"] for item in home.json(*arguments)["items"]}
 
     assert keys("list", "--folder", "album") == {"album/tall.png", "album/deep/tiny.webp"}
-    assert keys("list", "--kind", "generic") == {"notes.txt"}
+    assert keys("list", "--kind", "generic") == {"data.bin"}
     assert keys("search", "tal") == {"album/tall.png"}
     assert keys("search", "nothing-has-this-name") == set()
     assert keys("list", "--status", "failed") == set()
@@ -187,8 +187,8 @@ def test_adding_again_skips_what_is_there_and_takes_what_changed(home: Commands,
 
 
 def test_a_prefix_is_a_folder_and_a_files_key_is_its_base_name(home: Commands, sources: Path) -> None:
-    added = home.json("add", sources / "album" / "tall.png", sources / "notes.txt", "--prefix", "2030/spring/")
-    assert [item["file_path"] for item in added["items"]] == ["2030/spring/tall.png", "2030/spring/notes.txt"]
+    added = home.json("add", sources / "album" / "tall.png", sources / "data.bin", "--prefix", "2030/spring/")
+    assert [item["file_path"] for item in added["items"]] == ["2030/spring/tall.png", "2030/spring/data.bin"]
     home.json("add", sources / "album", "--prefix", "by-folder")
     assert home.json("show", "by-folder/deep/tiny.webp")["processing_status"] == "completed"
 
@@ -214,7 +214,7 @@ def test_two_arguments_on_one_key_are_a_usage_error_and_nothing_is_stored(home: 
         (("remove", "nothing"), 3),
         (("undelete", "nothing"), 3),
         (("move", "nothing", "elsewhere"), 3),
-        (("move", "wide.jpg", "notes.txt"), 4),
+        (("move", "wide.jpg", "data.bin"), 4),
         (("move", "wide.jpg", "wide.jpg"), 5),
         (("tag", "wide.jpg", "a,b"), 5),
         (("edit", "wide.jpg"), 2),
@@ -244,7 +244,7 @@ def test_without_waiting_it_tells_what_waits_for_whom_and_a_worker_does_it(tmp_p
     with home.worker():
         added = home.run("add", sources / "album" / "tall.png")
         assert "tall.png  completed" in added.out
-        said = home.run("add", "--no-wait", sources / "notes.txt")
+        said = home.run("add", "--no-wait", sources / "data.bin")
         assert "1 running worker" in said.stderr or "completed" in said.out
     assert home.json("show", "wide.jpg")["processing_status"] == "completed"
     assert list((tmp_path / "data" / "scratch").glob("*")) == []

@@ -21,6 +21,7 @@ from contentplatform.processing.probe import (
     Sniffed,
     claimed_type,
     mismatch,
+    named,
     sniff,
 )
 
@@ -97,9 +98,9 @@ KNOWN = {
     "program stream": (b"\0\0\x01\xba\x44" + bytes(50), "video/mpeg", "video"),
     "flash": (b"FLV\x01\x05" + bytes(50), "video/x-flv", "video"),
     "pdf": (b"%PDF-1.7\n%\xe2\xe3", "application/pdf", "document"),
-    "word": (zipped("[Content_Types].xml", "word/document.xml"), WORD, "generic"),
-    "spreadsheet": (zipped("_rels/.rels", "xl/workbook.xml"), SHEET, "generic"),
-    "open document": (zipped("mimetype", first=OPEN_TEXT.encode()), OPEN_TEXT, "generic"),
+    "word": (zipped("[Content_Types].xml", "word/document.xml"), WORD, "document"),
+    "spreadsheet": (zipped("_rels/.rels", "xl/workbook.xml"), SHEET, "document"),
+    "open document": (zipped("mimetype", first=OPEN_TEXT.encode()), OPEN_TEXT, "document"),
     "zip": (zipped("a.txt"), "application/zip", "generic"),
     "a zip that names a folder word": (zipped("a.txt", "word/x"), "application/zip", "generic"),
     "empty zip": (zipped(), "application/zip", "generic"),
@@ -107,20 +108,26 @@ KNOWN = {
     "gzip": (gzip.compress(b"x", mtime=0), "application/gzip", "generic"),
     "7z": (b"7z\xbc\xaf\x27\x1c\0\4", "application/x-7z-compressed", "generic"),
     "photoshop": (b"8BPS\0\x01" + bytes(30), "image/vnd.adobe.photoshop", "image"),
-    "html": (b"\n <!DOCTYPE html><html><body>", "text/html", "generic"),
-    "html without a type": (b"<p>hello</p><script>alert(1)</script>", "text/html", "generic"),
+    "html": (b"\n <!DOCTYPE html><html><body>", "text/html", "document"),
+    "html without a type": (b"<p>hello</p><script>alert(1)</script>", "text/html", "document"),
     "svg": (b'<?xml version="1.0"?>\n<!-- x --><svg xmlns="http://www.w3.org/2000/svg"/>', "image/svg+xml", "generic"),
     "svg with a prefix": (b'<s:svg xmlns:s="http://www.w3.org/2000/svg"/>', "image/svg+xml", "generic"),
     "xml": (b'<?xml version="1.0"?><feed/>', "application/xml", "generic"),
-    "json": (b'{"a": [1, 2]}', "application/json", "generic"),
-    "text": ("Grüße, 你好\n".encode(), "text/plain", "generic"),
-    "text with a mark": ("\ufeffGrüße".encode(), "text/plain", "generic"),
-    "text in UTF-16": ("\ufeffGrüße".encode("utf-16-le"), "text/plain", "generic"),
-    "html in UTF-16": ("\ufeff<html><body>".encode("utf-16-be"), "text/html", "generic"),
-    "text in Latin-1 is no text we know": (b"Gr\xfc\xdfe aus M\xfcnchen", "application/octet-stream", "generic"),
+    "json": (b'{"a": [1, 2]}', "application/json", "document"),
+    "text": ("Grüße, 你好\n".encode(), "text/plain", "document"),
+    "text with a mark": ("\ufeffGrüße".encode(), "text/plain", "document"),
+    "text in UTF-16": ("\ufeffGrüße".encode("utf-16-le"), "text/plain", "document"),
+    "html in UTF-16": ("\ufeff<html><body>".encode("utf-16-be"), "text/html", "document"),
+    "text in Latin-1": (b"Gr\xfc\xdfe aus M\xfcnchen", "text/plain", "document"),
+    "html in Latin-1": (b"<html><title>M\xfcnchen</title>", "text/html", "document"),
+    "text in windows-1251 is no text we know": (
+        "Привет, мир".encode("windows-1251"),
+        "application/octet-stream",
+        "generic",
+    ),
     "numbers": (bytes(range(256)), "application/octet-stream", "generic"),
     "nothing": (b"", "application/x-empty", "generic"),
-    "a bitmap's letters in a text": (b"BMW is a car maker", "text/plain", "generic"),
+    "a bitmap's letters in a text": (b"BMW is a car maker", "text/plain", "document"),
 }
 
 
@@ -205,7 +212,7 @@ def test_what_a_file_claims_to_be(key: str, client: str | None, claim: str | Non
     assert claimed_type(key, client) == claim
 
 
-TEXT = Sniffed("text/plain", MediaKind.GENERIC)
+TEXT = Sniffed("text/plain", MediaKind.DOCUMENT)
 PNG = Sniffed("image/png", MediaKind.IMAGE)
 MP4 = Sniffed("video/mp4", MediaKind.VIDEO)
 
@@ -232,6 +239,23 @@ MP4 = Sniffed("video/mp4", MediaKind.VIDEO)
 )
 def test_a_claim_of_another_family_is_told_in_words(claim: str | None, found: Sniffed, reason: str | None) -> None:
     assert mismatch(claim, found) == reason
+
+
+@pytest.mark.parametrize(
+    ("claim", "found", "content_type"),
+    [
+        ("text/csv", TEXT, "text/csv"),
+        ("text/markdown", TEXT, "text/markdown"),
+        ("text/html", TEXT, "text/plain"),
+        ("application/pdf", TEXT, "text/plain"),
+        (None, TEXT, "text/plain"),
+        ("text/csv", PNG, "image/png"),
+    ],
+)
+def test_a_claim_only_tells_one_kind_of_plain_text_from_another(
+    claim: str | None, found: Sniffed, content_type: str
+) -> None:
+    assert named(found, claim) == Sniffed(content_type, found.kind)
 
 
 def test_every_type_with_a_decoder_has_an_extension() -> None:

@@ -23,7 +23,7 @@ from contentplatform.errors import ErrorCode, NotFound, PlatformError, Unavailab
 from contentplatform.ingest.hashing import HASHED_AT_ONCE_BYTES, ContentHash, ContentHasher, hash_note, joined_notes
 from contentplatform.media import MediaKind, ProcessingStatus, check_key, file_id
 from contentplatform.processing.presets import recipe
-from contentplatform.processing.probe import HEAD_SIZE_BYTES, Sniffed, claimed_type, mismatch, sniff
+from contentplatform.processing.probe import HEAD_SIZE_BYTES, Sniffed, claimed_type, mismatch, named, sniff
 from contentplatform.storage.port import (
     OBJECT_KEY_LIMIT_BYTES,
     BucketRole,
@@ -241,12 +241,13 @@ class IngestService:
         else:
             content = found.get(version.version_id) or self._hasher.hash_of(version, copy)
             found[version.version_id] = content
+        claim = claimed_type(version.key, version.user_metadata.get(CLAIM_METADATA))
         return LedgerEntry(
             file_id=file_id(version.key),
             version_id=version.version_id,
             size_bytes=version.size_bytes,
-            content_type=sniffed.content_type,
-            claimed_type=claimed_type(version.key, version.user_metadata.get(CLAIM_METADATA)),
+            content_type=named(sniffed, claim).content_type,
+            claimed_type=claim,
             file_hash=content.sha256,
             hash_verified=content.verified,
             kind=sniffed.kind,

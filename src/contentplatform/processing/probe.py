@@ -1,7 +1,8 @@
 """What a file is, by its first bytes: a table, in plain Python, because servers call it on bytes that nobody trusts.
 
-Nothing is parsed here but fixed offsets. ``sniff`` names the type, ``claimed_type`` what the file's name or its client
-says, ``mismatch`` why the two can't both be true.
+Nothing is parsed here but fixed offsets, and the first directory of a TIFF. ``sniff`` names the type, ``claimed_type``
+what the file's name or its client says, ``named`` which kind of text it is then, ``mismatch`` why the two can't both be
+true.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 
 from contentplatform.media import OCTET_STREAM, MediaKind, file_extension
 from contentplatform.processing.port import MediaFacts
+from contentplatform.processing.raw_types import RAW_EXTENSIONS, raw_type
 
 HEAD_SIZE_BYTES: Final = 16 * 1024
 """How much of a file's beginning ``sniff`` wants; less is enough for most."""
@@ -152,13 +154,18 @@ _ZIP_MIMETYPES: Final = (
 )
 
 _MARKUP: Final = (
-    (re.compile(rb"<svg[\s>:]|<[a-z0-9]+:svg[\s>]", re.IGNORECASE), "image/svg+xml"),
-    (re.compile(rb"<!doctype html|<html[\s>]|<head[\s>]|<body[\s>]|<script[\s>]", re.IGNORECASE), "text/html"),
-    (re.compile(rb"<\?xml[\s]", re.IGNORECASE), "application/xml"),
+    (re.compile(rb"<svg[\s>:]|<[a-z0-9]+:svg[\s>]", re.IGNORECASE), Sniffed("image/svg+xml", _GENERIC)),
+    (
+        re.compile(rb"<!doctype html|<html[\s>]|<head[\s>]|<body[\s>]|<script[\s>]", re.IGNORECASE),
+        Sniffed("text/html", _DOCUMENT),
+    ),
+    (re.compile(rb"<\?xml[\s]", re.IGNORECASE), Sniffed("application/xml", _GENERIC)),
 )
 _MARKUP_WINDOW_BYTES: Final = 4_096
 _BYTE_ORDER_MARKS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _TEXT_CONTROLS: Final = "\t\n\r\f\x1b"
+_NEVER_IN_TEXT: Final = bytes({*range(0x20), 0x7F, 0x81, 0x8D, 0x8F, 0x90, 0x9D} - set(_TEXT_CONTROLS.encode()))
+_MOST_BEYOND_ASCII: Final = 0.25
 
 _MPEG_TS_PACKET: Final = 188
 _SYNC_FRAMES: Final = 2
@@ -178,6 +185,9 @@ def sniff(head: bytes, size_bytes: int) -> Sniffed:
     """What a file of ``size_bytes`` is that begins with ``head`` (``HEAD_SIZE_BYTES`` of it, or all)."""
     if size_bytes == 0 or not head:
         return EMPTY
+    raw = raw_type(head)
+    if raw is not None:
+        return Sniffed(raw, _IMAGE)
     for signature in _SIGNATURES:
         if signature.matches(head):
             return Sniffed(signature.content_type, signature.kind)
@@ -194,6 +204,13 @@ def claimed_type(key: str, client_claim: str | None) -> str | None:
     if claim and claim not in _NO_CLAIMS and "/" in claim:
         return claim
     return EXTENSION_TYPES.get(file_extension(key))
+
+
+def named(sniffed: Sniffed, claim: str | None) -> Sniffed:
+    """What plain text is by its claim: Markdown and tables look like any other text. Everything else is what it is."""
+    if sniffed.content_type == _PLAIN_TEXT and claim in _KINDS_OF_TEXT:
+        return Sniffed(claim, sniffed.kind)
+    return sniffed
 
 
 def mismatch(claim: str | None, sniffed: Sniffed) -> str | None:
@@ -223,6 +240,8 @@ def _in_words(sniffed: Sniffed) -> str:
     return "no known type" if sniffed == _BINARY else sniffed.content_type
 
 
+_PLAIN_TEXT: Final = "text/plain"
+_KINDS_OF_TEXT: Final = frozenset({"text/csv", "text/markdown", "text/tab-separated-values"})
 _NO_CLAIMS: Final = frozenset({OCTET_STREAM, "binary/octet-stream", "application/x-www-form-urlencoded", "*/*"})
 _MEDIA_FAMILIES: Final = frozenset({"image", "video", "audio"})
 _FILM_OR_SOUND: Final = frozenset({"video", "audio"})
@@ -250,6 +269,7 @@ EXTENSION_TYPES: Final = {
     "svg": "image/svg+xml",
     "ico": "image/vnd.microsoft.icon",
     "psd": "image/vnd.adobe.photoshop",
+    **RAW_EXTENSIONS,
     **dict.fromkeys(("mp4", "m4v"), "video/mp4"),
     **dict.fromkeys(("mov", "qt"), "video/quicktime"),
     **dict.fromkeys(("3gp", "3g2"), "video/3gpp"),
@@ -284,6 +304,7 @@ EXTENSION_TYPES: Final = {
     "odt": "application/vnd.oasis.opendocument.text",
     "ods": "application/vnd.oasis.opendocument.spreadsheet",
     "odp": "application/vnd.oasis.opendocument.presentation",
+    "odg": "application/vnd.oasis.opendocument.graphics",
     "doc": "application/msword",
     "xls": "application/vnd.ms-excel",
     "ppt": "application/vnd.ms-powerpoint",
@@ -297,8 +318,9 @@ EXTENSION_TYPES: Final = {
     "xml": "application/xml",
     "json": "application/json",
     "csv": "text/csv",
-    "md": "text/markdown",
-    "txt": "text/plain",
+    **dict.fromkeys(("tsv", "tab"), "text/tab-separated-values"),
+    **dict.fromkeys(("md", "markdown"), "text/markdown"),
+    **dict.fromkeys(("txt", "text", "log"), _PLAIN_TEXT),
 }
 
 
@@ -431,27 +453,29 @@ def _zip(head: bytes) -> Sniffed | None:
         content = head[30 + name_size + int.from_bytes(head[28:30], "little") :]
         for content_type in sorted(_ZIP_MIMETYPES, key=len, reverse=True):
             if content.startswith(content_type.encode()):
-                return Sniffed(content_type, _GENERIC)
+                return Sniffed(content_type, _DOCUMENT)
     if first_name in {b"[Content_Types].xml", b"_rels/.rels"}:
         for folder, content_type in _ZIP_ENTRIES:
             if folder in head:
-                return Sniffed(content_type, _GENERIC)
+                return Sniffed(content_type, _DOCUMENT)
     return Sniffed("application/zip", _GENERIC)
 
 
 def _text(head: bytes) -> Sniffed | None:
-    """Text in UTF-8 or UTF-16, and what markup it is."""
+    """Text in UTF-8, UTF-16 or an encoding of Western Europe, and what markup it is."""
     text = _as_utf8(head)
+    if text is None:
+        text = _western(head)
     if text is None:
         return None
     start = text[:_MARKUP_WINDOW_BYTES].lstrip()
     if start.startswith(b"<"):
-        for pattern, content_type in _MARKUP:
+        for pattern, found in _MARKUP:
             if pattern.search(start):
-                return Sniffed(content_type, _GENERIC)
+                return found
     if start[:1] in {b"{", b"["} and re.match(rb'[{\[]\s*(["{\[\]}\d-]|true|false|null)', start):
-        return Sniffed("application/json", _GENERIC)
-    return Sniffed("text/plain", _GENERIC)
+        return Sniffed("application/json", _DOCUMENT)
+    return Sniffed(_PLAIN_TEXT, _DOCUMENT)
 
 
 def _as_utf8(head: bytes) -> bytes | None:
@@ -466,6 +490,14 @@ def _as_utf8(head: bytes) -> bytes | None:
         is_text = all(character >= " " or character in _TEXT_CONTROLS for character in text)
         return text.encode("utf-8", "replace") if is_text else None
     return None
+
+
+def _western(head: bytes) -> bytes | None:
+    """Text in Latin-1 or windows-1252: few letters beyond ASCII, no control character, no code without a meaning."""
+    beyond = sum(byte >= 0x80 for byte in head)
+    if beyond > len(head) * _MOST_BEYOND_ASCII or head.translate(None, _NEVER_IN_TEXT) != head:
+        return None
+    return head
 
 
 _RECOGNISERS: Final[tuple[Callable[[bytes], Sniffed | None], ...]] = (

@@ -37,7 +37,7 @@ _ODF: Final = "application/vnd.oasis.opendocument."
 _DOCX, _XLSX, _PPTX = (
     f"{_OOXML}{name}" for name in ("wordprocessingml.document", "spreadsheetml.sheet", "presentationml.presentation")
 )
-_ODT, _ODS, _ODP = (f"{_ODF}{name}" for name in ("text", "spreadsheet", "presentation"))
+_ODT, _ODS, _ODP, _ODG = (f"{_ODF}{name}" for name in ("text", "spreadsheet", "presentation", "graphics"))
 _EPUB: Final = "application/epub+zip"
 _FORMATS: Final = {
     _DOCX: "DOCX",
@@ -46,6 +46,7 @@ _FORMATS: Final = {
     _ODT: "ODT",
     _ODS: "ODS",
     _ODP: "ODP",
+    _ODG: "ODG",
     _EPUB: "EPUB",
 }
 OFFICE_TYPES: Final = frozenset(_FORMATS)
@@ -105,7 +106,7 @@ def read_office(source: int, content_type: str, limits: DocumentLimits) -> Readi
 
 
 def _is_locked(archive: Archive, content_type: str) -> bool:
-    if content_type in {_ODT, _ODS, _ODP}:
+    if content_type.startswith(_ODF):
         return "META-INF/manifest.xml" in archive and b"encryption-data" in archive.read(
             "META-INF/manifest.xml", _PART_BYTES
         )
@@ -386,5 +387,6 @@ _READERS: Final[dict[str, Callable[[Archive, DocumentLimits, Reading], None]]] =
     _ODT: _read_odt,
     _ODS: _read_ods,
     _ODP: _read_odp,
+    _ODG: _read_odt,
     _EPUB: _read_epub,
 }
