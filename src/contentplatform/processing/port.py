@@ -149,6 +149,8 @@ class MediaFacts:
     chapters: tuple[Chapter, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     """The container's own, cleaned and cut; names in lower case."""
+    private: Mapping[str, str] = field(default_factory=dict)
+    """Those that tell where it was recorded, or with which very device: for the owner's eyes."""
     has_cover: bool = False
     other_streams: int = 0
     """Data, attachments, what no allowed decoder opens."""

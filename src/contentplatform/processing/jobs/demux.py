@@ -80,6 +80,7 @@ class Opened:
     container: InputContainer
     source: Source
     demuxer: str
+    file_bytes: int
 
 
 def open_container(descriptor: int, limits: VideoLimits, *, doing: str) -> InputContainer:
@@ -123,8 +124,8 @@ def open_source(descriptor: int, limits: VideoLimits, *, doing: str) -> Opened:
     count = sum(stream.type != "attachment" and not is_cover(stream) for stream in container.streams)
     if count > limits.streams:
         container.close()
-        _over(f"it has {count} streams; at most {limits.streams} are processed", doing)
-    return Opened(container, source, demuxer)
+        over_limit(f"it has {count} streams; at most {limits.streams} are processed", doing=doing)
+    return Opened(container, source, demuxer, os.fstat(descriptor).st_size)
 
 
 def is_cover(stream: Stream) -> bool:
@@ -168,12 +169,12 @@ def refuse_codec(stream: Stream, *, doing: str) -> NoReturn:
     )
 
 
-def decode_failure(error: Exception, *, doing: str) -> ProcessingFailed:
+def decode_failure(error: Exception, *, doing: str, what: str = "it is") -> ProcessingFailed:
     """What to raise for an error of FFmpeg that came up while packets were read or decoded."""
     if isinstance(error, MemoryError):
         return ProcessingFailed(doing, "it needs more memory than a job has", code=ErrorCode.LIMIT)
     return ProcessingFailed(
-        doing, "it is broken or incomplete", code=ErrorCode.DECODE, hint=_SEND_AGAIN, private=repr(error)[:500]
+        doing, f"{what} broken or incomplete", code=ErrorCode.DECODE, hint=_SEND_AGAIN, private=repr(error)[:500]
     )
 
 
@@ -243,5 +244,6 @@ def _refuse_type(content_type: str, doing: str) -> NoReturn:
     )
 
 
-def _over(why: str, doing: str) -> NoReturn:
+def over_limit(why: str, *, doing: str) -> NoReturn:
+    """Say which limit it is over."""
     raise ProcessingFailed(doing, why, code=ErrorCode.LIMIT, hint="The original is kept")
