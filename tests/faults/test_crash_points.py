@@ -1,6 +1,7 @@
 """The command dies at every named point between two durable effects; the same command once more makes it whole.
 
-Points of the store and of SQLite are driven in test_store_machine.py, one level lower and in more states.
+Points of the store and of SQLite are driven in test_store_machine.py, those of the lane for videos in
+test_transcode_kill.py: one level lower, and in more states.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contentplatform.drivers.crashpoint import POINTS, VARIABLE
 from e2e.commands import Commands
 from sample_media import encoded, photo
 
-DRIVEN_ELSEWHERE = ("storage.", "sqlite.")
+DRIVEN_ELSEWHERE = ("storage.", "sqlite.", "transcoding.")
 POINTS_HERE = sorted(point for point in POINTS if not point.startswith(DRIVEN_ELSEWHERE))
 KILLED = -9
 ONE = encoded(photo(90, 60, seed=1), "JPEG")

@@ -26,6 +26,10 @@ _STALL_SECONDS: Final = 600.0
 _CONTAINER_SHARE: Final = 1.25
 """What is written at most, of what the bit rates add up to; ``_CONTAINER_BYTES`` more for very short ones."""
 _CONTAINER_BYTES: Final = 64 << 20
+_MEMORY_BYTES: Final = 1 << 30
+_FRAMES_KEPT: Final = 40
+"""By a decoder with its threads and its references, and between it and the scaler."""
+_BYTES_A_PIXEL: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class EncodeLimits:
     """Without a frame more."""
     output_bytes: int
     """All rungs together."""
+    resident_bytes: int
+    """Of memory: what the decoder keeps of large pictures is what counts."""
 
 
 def plan(facts: MediaFacts, stored_key: Callable[[str], str]) -> tuple[Rung, ...]:
@@ -83,6 +89,7 @@ def encode_limits(facts: MediaFacts, rungs: tuple[Rung, ...]) -> EncodeLimits:
         wall_seconds=min(_SECONDS_AT_LEAST + _SECONDS_A_SECOND * effort * seconds, _SECONDS_AT_MOST),
         stall_seconds=_STALL_SECONDS,
         output_bytes=_CONTAINER_BYTES + int(_CONTAINER_SHARE * bits_per_second / 8 * seconds),
+        resident_bytes=_MEMORY_BYTES + _FRAMES_KEPT * _BYTES_A_PIXEL * track.coded_width * track.coded_height,
     )
 
 
