@@ -183,7 +183,7 @@ M4A: Final = AudioPreset(
     "m4a",
     "aac",
     128_000,
-    "ipod",
+    "mp4",
     "m4a",
     "audio/mp4",
     (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
@@ -205,6 +205,15 @@ class WaveformPreset:
 
 
 WAVEFORM: Final = WaveformPreset()
+NORMALISED_LOUDNESS_LUFS: Final = -16.0
+"""How loud renditions of sounds are where normalising is asked for: AES TD1008 (2021) and Apple's rules for podcasts.
+EBU R 128 says -23 for broadcasts, and -20 to -16 for streaming in its supplement 2; music services play at -14."""
+NORMALISED_TRUE_PEAK_DBTP: Final = -1.0
+"""What turning a sound up keeps its peaks below: EBU R 128, and AES TD1008."""
+TOLERATED_LOSS_SHARE: Final = 0.01
+TOLERATED_LOSS_SECONDS: Final = 0.25
+"""Of a damaged sound so much may be missing, whichever is more; then it is completed, and its facts say what is lost.
+Where more is missing it fails."""
 
 
 # -- documents ---------------------------------------------------------------------------------------------------

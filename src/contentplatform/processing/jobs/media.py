@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from contentplatform.processing.jobs import probe
+from contentplatform.processing.jobs import audio, finish, probe
 
 _JOBS: Final[Mapping[str, Callable[[Mapping[str, Any], int], Mapping[str, Any]]]] = {
     "probe": probe.probe,
+    "audio": audio.render,
+    "finish": finish.finish,
 }
 
 
