@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 from urllib.parse import quote, unquote
 
+from contentplatform.processing.codecs import SUBTITLE_CODECS
 from contentplatform.processing.port import SubtitleTrack
 
 VERSION_LENGTH: Final = 16
@@ -21,8 +22,6 @@ VERSION_LENGTH: Final = 16
 PLAYLIST_VERSION: Final = 7
 CAPTIONS_GROUP: Final = "captions"
 UNKNOWN_LANGUAGE: Final = "und"
-TEXT_CODECS: Final = frozenset({"subrip", "srt", "text", "mov_text", "ass", "ssa", "webvtt"})
-"""Subtitles that become WebVTT, by their names in FFmpeg."""
 _T = TypeVar("_T")
 _TITLE_LIMIT: Final = 80
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
@@ -371,10 +370,14 @@ def caption_tracks(tracks: Iterable[SubtitleTrack], most: int) -> dict[str, Subt
     for track in tracks:
         if len(named) == most:
             break
-        if track.is_text and track.codec in TEXT_CODECS:
-            language = track.language if _LANGUAGE.fullmatch(track.language) else UNKNOWN_LANGUAGE
-            named[_free(f"captions-{language}", "-", named)] = track
+        if track.is_text and track.codec in SUBTITLE_CODECS:
+            named[_free(f"captions-{language_of(track) or UNKNOWN_LANGUAGE}", "-", named)] = track
     return named
+
+
+def language_of(track: SubtitleTrack) -> str:
+    """A track's language as it may stand in names and playlists; empty where nobody knows."""
+    return track.language if _LANGUAGE.fullmatch(track.language) else ""
 
 
 def caption_titles(tracks: Mapping[str, SubtitleTrack]) -> dict[str, str]:
@@ -382,7 +385,7 @@ def caption_titles(tracks: Mapping[str, SubtitleTrack]) -> dict[str, str]:
     titles: dict[str, str] = {}
     for name, track in tracks.items():
         words = "".join(character for character in track.title if character.isprintable() and character != '"')
-        title = words.strip()[:_TITLE_LIMIT] or track.language or "Captions"
+        title = words.strip()[:_TITLE_LIMIT] or language_of(track) or "Captions"
         titles[_free(title, " ", titles)] = name
     return {name: title for title, name in titles.items()}
 
