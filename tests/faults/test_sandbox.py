@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -144,6 +144,7 @@ def test_missing_walls_are_said_in_words() -> None:
     assert len(bare.gaps()) == 4
     assert "network" in bare.gaps()[0]
     whole = Confinement(system_calls_filtered=True, files_hidden=True, dies_with_parent=True, memory_watched=True)
+    assert "any system call" in replace(bare, network_absent=True).gaps()[0]
     assert whole.gaps() == ()
 
 

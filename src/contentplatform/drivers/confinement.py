@@ -1,7 +1,8 @@
 """What a job's process gives up before it reads its first untrusted byte, and how much of that this machine can do.
 
-In order: its own session, death with its parent, limits of the kernel, all rights, every file but its scratch folder
-(Landlock), and the system calls of ``seccomp.REFUSED``. None of it can be taken back by the process.
+In order: its own session, the network (by namespaces, where the kernel lets anybody make them), death with its parent,
+limits of the kernel, all rights, every file but its scratch folder (Landlock), and the system calls of
+``seccomp.REFUSED``. None of it can be taken back by the process.
 """
 
 from __future__ import annotations
@@ -46,11 +47,15 @@ class Confinement:
     files_hidden: bool
     dies_with_parent: bool
     memory_watched: bool
+    network_absent: bool = False
+    """A second wall behind the filter: there is no network interface in the job's namespace. Many kernels have no such
+    thing for ordinary users; only a machine that lacks both has a gap."""
 
     def gaps(self) -> tuple[str, ...]:
         """What is missing, a sentence each, for the operator; empty on a kernel that can do everything."""
+        reach = "make any system call" if self.network_absent else "reach the network"
         sentences = {
-            "system_calls_filtered": "jobs can reach the network: this kernel refuses seccomp filters",
+            "system_calls_filtered": f"jobs can {reach}: this kernel refuses seccomp filters",
             "files_hidden": "jobs can read the service user's files: this kernel has no Landlock",
             "dies_with_parent": "a job may outlive a killed service until its time limit",
             "memory_watched": "jobs' memory is not limited: there is no /proc to watch it by",
@@ -70,6 +75,9 @@ class ProgramFiles:
 
 
 _OUT_OF_MEMORY_SCORE: Final = b"900"
+_NEW_USER: Final = 0x10000000
+_NEW_NETWORK: Final = 0x40000000
+_NEW_IPC: Final = 0x08000000
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_SECCOMP: Final = 22
@@ -101,16 +109,25 @@ if _IS_LINUX:
 _machine: Final = seccomp.this_machine()
 
 
-def confine(limits: JobLimits, scratch: Path, parent_pid: int, *, program: ProgramFiles | None = None) -> Confinement:
+def confine(
+    limits: JobLimits,
+    scratch: Path,
+    parent_pid: int,
+    *,
+    program: ProgramFiles | None = None,
+    leave_network: bool = True,
+) -> Confinement:
     """Shut the calling process in. Only ever called in a fresh child; there is no way back.
 
     A process that is to become a program keeps the way to the program's own files, and to nothing else.
+    ``leave_network`` asks for namespaces; where a throwaway child got none, a job must not try.
 
     Raises:
         SystemExit: the parent died before we could ask to die with it.
     """
     os.umask(0o077)
     os.chdir(scratch)
+    network_absent = leave_network and _leave_network()
     dies_with_parent = _die_with(parent_pid)
     _offer_to_the_kernel()
     _set_limits(limits)
@@ -125,6 +142,7 @@ def confine(limits: JobLimits, scratch: Path, parent_pid: int, *, program: Progr
         system_calls_filtered=_filter_system_calls(program),
         dies_with_parent=dies_with_parent,
         memory_watched=True,
+        network_absent=network_absent,
     )
 
 
@@ -143,6 +161,24 @@ def _die_with(parent_pid: int) -> bool:
     if os.getppid() != parent_pid:  # it died before we asked
         raise SystemExit(1)
     return asked
+
+
+def _leave_network() -> bool:
+    """Go where there is no network and no memory shared with others: namespaces of its own, as the user that it is."""
+    user, group = os.getuid(), os.getgid()
+    if not _IS_LINUX or _libc.unshare(_NEW_USER | _NEW_NETWORK | _NEW_IPC) != 0:
+        return False
+    try:
+        # Without an entry for its user it could make no file. Groups have to be given up first.
+        for name, content in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{user} {user} 1"),
+            ("gid_map", f"{group} {group} 1"),
+        ):
+            Path("/proc/self", name).write_text(content, encoding="ascii")
+    except OSError:
+        return False
+    return True
 
 
 def _offer_to_the_kernel() -> None:

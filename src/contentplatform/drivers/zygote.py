@@ -216,7 +216,13 @@ class Zygote:
 
     def _shut_in(self, order: _Order, program: ProgramFiles | None = None) -> None:
         """Raise the walls in this child; where one that this machine has did not stand, nothing is run."""
-        walls = confine(order.limits, order.scratch, self._own_pid, program=program)
+        walls = confine(
+            order.limits,
+            order.scratch,
+            self._own_pid,
+            program=program,
+            leave_network=self._walls.network_absent,
+        )
         if walls != self._walls:
             raise OSError(errno.EAGAIN, "a wall of the sandbox did not stand")
 
