@@ -115,9 +115,27 @@ class ProcessingSettings:
     max_image_pixels: int = _setting(300_000_000, "Pixels of one frame", minimum=1)
     max_image_frames: int = _setting(1_000, "Frames of an animation that is kept animated", minimum=1)
     max_animation_pixels: int = _setting(500_000_000, "Pixels of all frames together, to be kept animated", minimum=1)
+    video_encoder: str = _setting(
+        "software",
+        "What encodes videos; where hardware fails, software does it",
+        choices=("software", "auto", "nvenc", "qsv", "vaapi", "videotoolbox"),
+    )
+    max_concurrent_videos: int = _setting(1, "Videos encoded at once in the data folder", minimum=1)
+    normalise_loudness: bool = _switch("Bring sounds to the same loudness, -16 LUFS, in their renditions")
+    max_video_pixels: int = _setting(8_192 * 4_352, "Pixels of one frame of a video", minimum=1)
+    max_frame_rate: float = _setting(300.0, "Frames a second of a video", minimum=1)
+    max_duration_seconds: float = _setting(86_400.0, "Length of a video or a sound", minimum=1)
+    max_streams: int = _setting(64, "Tracks of a video or a sound", minimum=1)
+    max_document_pages: int = _setting(10_000, "Pages of a document", minimum=1)
+    max_text_pages: int = _setting(500, "Pages of a document of which the text is taken", minimum=1)
+    max_text_characters: int = _setting(1_000_000, "Text of a document that is kept", minimum=1)
+    max_unpacked_bytes: int = _setting(512 * _MIB, "What is unpacked of an office document", minimum=_MIB)
     job_memory_bytes: int = _setting(2 * _GIB, "Resident memory of one job", minimum=64 * _MIB)
     job_cpu_seconds: int = _setting(300, "Processor time of one job", minimum=1)
     job_wall_seconds: float = _setting(300.0, "Wall-clock time of one job", minimum=0.1)
+    media_job_seconds: float = _setting(
+        840.0, "Time of one job on a sound, or on a video's renditions: its processor's and the wall's", minimum=1
+    )
     job_file_bytes: int = _setting(4 * _GIB, "Size of one file that a job may write", minimum=_MIB)
 
 

@@ -15,6 +15,8 @@ from contentplatform.errors import PlatformError
 
 _POLL_SECONDS: Final = 0.05
 """How long another process's upload may wait to be noticed; looking costs one read of shared memory."""
+_PROGRESS_SECONDS: Final = 1.0
+"""How often a record shows anew how far a video is."""
 
 _logger = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class Worker:
     def __init__(self, home: LocalHome) -> None:
         self._home = home
         self._executor = home.executor()
+        self._lane = home.transcode_lane()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._seen_data_version = -1
@@ -47,11 +50,18 @@ class Worker:
             Duty("snapshot", settings.ingest.reconcile_interval_seconds, home.write_snapshot_if_due),
             Duty("scratch", settings.storage.gc_interval_seconds, home.sweep_scratch),
             Duty("garbage", settings.storage.gc_interval_seconds, home.store.collect_garbage),
+            Duty("progress", _PROGRESS_SECONDS, home.note_progress),
         )
 
     def start(self) -> None:
-        """Begin to work."""
+        """Begin to work.
+
+        Raises:
+            ConfigurationInvalid: something is installed that must not read strangers' files.
+        """
+        self._home.check_versions()
         self._executor.start()
+        self._lane.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -59,6 +69,7 @@ class Worker:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._lane.stop()
         self._executor.stop()
 
     def __enter__(self) -> Self:

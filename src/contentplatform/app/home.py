@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from contentplatform.catalog.codec import to_public
-from contentplatform.errors import NotFound, Unavailable
 from contentplatform.media import MediaKind
-from contentplatform.processing.port import Transcoder, TranscodeRequest, TranscodeStatus
 from contentplatform.storage.lifecycle import bucket_name
 from contentplatform.storage.port import BucketRole, ObjectStore
 
@@ -29,8 +27,8 @@ if TYPE_CHECKING:
     from contentplatform.workflow.steps import Steps
 
 SCRATCH_FOLDER_NAME: Final = "scratch"
-PROCESSED_KINDS: Final = frozenset({MediaKind.IMAGE})
-"""Kinds that have a processor of their own; the others are kept as they are, and say so."""
+PROCESSED_KINDS: Final = frozenset({MediaKind.IMAGE, MediaKind.VIDEO, MediaKind.AUDIO, MediaKind.DOCUMENT})
+"""Kinds that have a processor of their own; the others are kept as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +54,6 @@ class Platform:
     def take_in(self, limit: int = 200) -> int:
         """Handle events that wait, up to ``limit``; returns how many."""
         return self.events.drain(lambda event: self.ingest.handle(event.key), limit=limit)
-
-
-class NoTranscoder(Transcoder):
-    """Until there is one: nothing is routed to it."""
-
-    def submit(self, request: TranscodeRequest) -> str:
-        raise Unavailable(f"encoding {request.key}", "this home encodes no videos")
-
-    def status(self, job_id: str) -> TranscodeStatus:
-        raise NotFound(f"looking for the encoding {job_id}", "this home encodes no videos")
-
-    def cancel(self, job_id: str) -> None:
-        """Nothing to cancel."""
-
-    def forget(self, job_id: str) -> None:
-        """Nothing to forget."""
 
 
 class Home(ABC):
@@ -132,19 +114,35 @@ def media_processor(settings: Settings) -> LocalMediaProcessor:
     """What makes renditions, in this process's sandboxed child; the same in both homes."""
     from contentplatform.drivers.confinement import JobLimits  # noqa: PLC0415
     from contentplatform.processing.local import LocalMediaProcessor  # noqa: PLC0415
-    from contentplatform.processing.presets import ImageLimits  # noqa: PLC0415
+    from contentplatform.processing.presets import DocumentLimits, ImageLimits, VideoLimits  # noqa: PLC0415
 
     given = settings.processing
+    job_limits = JobLimits(
+        wall_seconds=given.job_wall_seconds,
+        cpu_seconds=given.job_cpu_seconds,
+        resident_bytes=given.job_memory_bytes,
+        file_bytes=given.job_file_bytes,
+    )
+    media_limits = replace(job_limits, wall_seconds=given.media_job_seconds, cpu_seconds=int(given.media_job_seconds))
     return LocalMediaProcessor(
         image_limits=ImageLimits(
             pixels=given.max_image_pixels,
             animation_frames=given.max_image_frames,
             animation_pixels=given.max_animation_pixels,
         ),
-        job_limits=JobLimits(
-            wall_seconds=given.job_wall_seconds,
-            cpu_seconds=given.job_cpu_seconds,
-            resident_bytes=given.job_memory_bytes,
-            file_bytes=given.job_file_bytes,
+        video_limits=VideoLimits(
+            pixels=given.max_video_pixels,
+            frame_rate=given.max_frame_rate,
+            duration_seconds=given.max_duration_seconds,
+            streams=given.max_streams,
         ),
+        document_limits=DocumentLimits(
+            pages=given.max_document_pages,
+            text_pages=given.max_text_pages,
+            text_characters=given.max_text_characters,
+            archive_bytes=given.max_unpacked_bytes,
+        ),
+        normalise_loudness=given.normalise_loudness,
+        job_limits=job_limits,
+        media_limits=media_limits,
     )

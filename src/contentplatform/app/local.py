@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, NoTranscoder, Platform, media_processor
+from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
 from contentplatform.clock import Clock, IdSource, RandomIds, SystemClock
 from contentplatform.errors import ConfigurationInvalid
 from contentplatform.ingest.library import Library
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from contentplatform.drivers.doorbell import Doorbell
     from contentplatform.drivers.sqlite import Database, Schema
     from contentplatform.findings import Check
+    from contentplatform.processing.encoder import VideoEncoder
+    from contentplatform.processing.lane import TranscodeLane
     from contentplatform.processing.local import LocalMediaProcessor
+    from contentplatform.processing.transcoding import LocalTranscoder
     from contentplatform.storage.local import LocalObjectStore
     from contentplatform.workflow.executor import LocalExecutor
     from contentplatform.workflow.local import LocalWorkflowEngine
@@ -51,14 +54,18 @@ class LocalHome(Home):
         ids: IdSource,
         doorbell: Doorbell,
         processor: LocalMediaProcessor,
+        *,
+        transcoder: LocalTranscoder,
     ) -> None:
         super().__init__(platform, processor)
         self.database = database
         self.store = store
         self.catalog = catalog
         self.engine = engine
+        self._transcoder = transcoder
         self._ids = ids
         self._doorbell = doorbell
+        self._encoder: VideoEncoder | None = None
 
     def executor(self) -> LocalExecutor:
         """A new executor for this process; nothing runs before it is started."""
@@ -81,6 +88,52 @@ class LocalHome(Home):
                 heartbeat_seconds=given.lease_seconds / 5,
             ),
         )
+
+    def transcode_lane(self) -> TranscodeLane:
+        """A new lane for this process, which encodes videos; nothing runs before it is started."""
+        from contentplatform.processing.lane import LaneSettings, TranscodeLane  # noqa: PLC0415
+
+        settings = self.platform.settings
+        return TranscodeLane(
+            self.database,
+            self.store,
+            self._video_encoder(),
+            self.platform.clock,
+            self._ids,
+            self._doorbell,
+            settings.data_folder / SCRATCH_FOLDER_NAME,
+            LaneSettings(
+                folder_jobs=settings.processing.max_concurrent_videos,
+                lease_seconds=settings.workflow.lease_seconds,
+            ),
+            on_end=self.engine.wake,
+            is_wanted=self.platform.ingest.is_live,
+        )
+
+    def _video_encoder(self) -> VideoEncoder:
+        """What encodes videos in this process; its sandbox starts with the first of them."""
+        from contentplatform.processing.encoder import VideoEncoder  # noqa: PLC0415
+        from contentplatform.processing.gates import installed_program  # noqa: PLC0415
+
+        if self._encoder is None:
+            setting = self.platform.settings.processing.video_encoder
+            self._encoder = VideoEncoder(installed_program(), self.platform.clock, setting=setting)
+        return self._encoder
+
+    def note_progress(self) -> None:
+        """Let the records of videos that are being encoded show how far that is."""
+        for name, percent in self._transcoder.at_work():
+            self.platform.steps.note_transcoding(self.engine.get(name), percent)
+
+    def check_versions(self) -> None:
+        """Refuse parsers with known holes; looked at again whenever another one is installed.
+
+        Raises:
+            ConfigurationInvalid: one of them must not read strangers' files.
+        """
+        from contentplatform.app.versions import check_once  # noqa: PLC0415
+
+        check_once(self.platform.settings.data_folder)
 
     def workers(self) -> int:
         return sum(worker.live for worker in self.engine.workers())
@@ -137,6 +190,8 @@ class LocalHome(Home):
 
     def close(self) -> None:
         super().close()
+        if self._encoder is not None:
+            self._encoder.close()
         self.database.close()
 
 
@@ -151,6 +206,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
     from contentplatform.delivery.local import LocalEdge  # noqa: PLC0415
     from contentplatform.drivers.doorbell import Doorbell  # noqa: PLC0415
     from contentplatform.ingest.local import LocalEventSource  # noqa: PLC0415
+    from contentplatform.processing.transcoding import LocalTranscoder  # noqa: PLC0415
     from contentplatform.storage.local import LocalObjectStore  # noqa: PLC0415
     from contentplatform.workflow.local import LocalWorkflowEngine  # noqa: PLC0415
 
@@ -178,7 +234,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
         def together(work: Callable[[], T]) -> T:
             return database.write(lambda _transaction: work())
 
-        transcoder = NoTranscoder()
+        transcoder = LocalTranscoder(database, clock, ids, doorbell)
         stop = partial(stop_execution, engine, transcoder)
         ingest = IngestService(store, catalog, engine, publication, clock, together, PROCESSED_KINDS, stop=stop)
         platform = Platform(
@@ -208,7 +264,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
     except BaseException:
         database.close()
         raise
-    return LocalHome(platform, database, store, catalog, engine, ids, doorbell, processor)
+    return LocalHome(platform, database, store, catalog, engine, ids, doorbell, processor, transcoder=transcoder)
 
 
 def open_database(folder: Path, ids: IdSource) -> Database:
@@ -223,10 +279,11 @@ def local_schemas() -> tuple[Schema, ...]:
     from contentplatform.catalog import local as catalog  # noqa: PLC0415
     from contentplatform.delivery import local as delivery  # noqa: PLC0415
     from contentplatform.ingest import local as ingest  # noqa: PLC0415
+    from contentplatform.processing import transcoding  # noqa: PLC0415
     from contentplatform.storage import local as storage  # noqa: PLC0415
     from contentplatform.workflow import local as workflow  # noqa: PLC0415
 
-    return (storage.SCHEMA, ingest.SCHEMA, catalog.SCHEMA, workflow.SCHEMA, delivery.SCHEMA)
+    return (storage.SCHEMA, ingest.SCHEMA, catalog.SCHEMA, workflow.SCHEMA, delivery.SCHEMA, transcoding.SCHEMA)
 
 
 def _without_context(step: Step) -> TaskFunction:

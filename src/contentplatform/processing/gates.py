@@ -131,7 +131,7 @@ def look_at_versions(program: Path | None = None) -> tuple[Gate, ...]:
     """
     told = _told_by_the_libraries()
     return (
-        judged(PROGRAM, _told_by_the_program(program or _installed_program())),
+        judged(PROGRAM, _told_by_the_program(program or installed_program())),
         *(judged(name, version) for name, version in told.items()),
     )
 
@@ -159,7 +159,8 @@ def refuse_closed(gates: tuple[Gate, ...]) -> None:
         )
 
 
-def _installed_program() -> Path:
+def installed_program() -> Path:
+    """The FFmpeg program that the platform uses. Raises ConfigurationInvalid: there is none."""
     try:
         return Path(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as error:

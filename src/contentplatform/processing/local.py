@@ -39,6 +39,9 @@ _READING: Final = "reading the document"
 ENVIRONMENT: Final = {
     # One thread a job: jobs run beside each other, and two threads on one picture are slower in sum.
     "VIPS_CONCURRENCY": "1",
+    # numpy would start threads where it is imported, and a process with threads can't be forked safely.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
     # Few heaps: a job's memory is limited.
     "MALLOC_ARENA_MAX": "2",
     # Should libvips want a temporary file, the scratch folder is the only place where it can make one.
@@ -57,6 +60,7 @@ class LocalMediaProcessor(MediaProcessor):
         video_limits: VideoLimits | None = None,
         document_limits: DocumentLimits | None = None,
         job_limits: JobLimits | None = None,
+        media_limits: JobLimits | None = None,
         normalise_loudness: bool = False,
     ) -> None:
         self._image_limits = image_limits or ImageLimits()
@@ -64,7 +68,7 @@ class LocalMediaProcessor(MediaProcessor):
         self._document_limits = document_limits or DocumentLimits()
         self._normalise_loudness = normalise_loudness
         self._images = Sandbox(IMAGE_JOB, limits=job_limits, environment=ENVIRONMENT)
-        self._media = Sandbox(MEDIA_JOBS, limits=job_limits, environment=ENVIRONMENT)
+        self._media = Sandbox(MEDIA_JOBS, limits=media_limits or job_limits, environment=ENVIRONMENT)
         self._documents = Sandbox(DOCUMENT_JOB, limits=job_limits, environment=ENVIRONMENT)
 
     def confinement(self) -> Confinement:

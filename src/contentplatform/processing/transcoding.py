@@ -111,6 +111,12 @@ class LocalTranscoder(Transcoder):
             lambda unit: unit.run("UPDATE transcodes SET request = '' WHERE id = ? AND ended_at IS NOT NULL", (job_id,))
         )
 
+    def at_work(self) -> tuple[tuple[str, int], ...]:
+        """Who asked for each video that is being encoded just now, by its token, and how many percent are done."""
+        with self._database.read() as view:
+            rows = view.rows("SELECT token, percent FROM transcodes WHERE state = 'PROGRESSING' ORDER BY sequence")
+        return tuple((str(token), int(percent)) for token, percent in rows)
+
     def _ring(self) -> None:
         self._doorbell.ring(RING_TRANSCODE)
 

@@ -39,6 +39,7 @@ from contentplatform.processing.presets import recipe
 from contentplatform.storage.port import BucketRole, ObjectStore
 from contentplatform.together import Beside, Together, in_turn, repeated
 from contentplatform.workflow.definition import failure_of
+from contentplatform.workflow.port import Execution
 from contentplatform.workflow.publication import Publication
 from contentplatform.workflow.renditions import RUNG_EXTENSION, RenditionShelf, public_names
 
@@ -239,6 +240,13 @@ class Steps:
     def _nothing_to_encode(self, data: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
         self._wake(data["execution"])
         return {"id": "", "rungs": [], **job}
+
+    def note_transcoding(self, execution: Execution, percent: int) -> None:
+        """Let the record of a video that is being encoded show how far that is, also between two ``check_video``."""
+        with suppress(NotFound):
+            entry = self._catalog.get_entry(execution.file_id, execution.version_id)
+            if entry.execution == execution.name:
+                self._note_progress(entry, percent, "transcoding")
 
     def _note_progress(self, entry: LedgerEntry, percent: int, stage: str) -> None:
         """Let people see how far it is; where that can't be written, nothing is lost."""
