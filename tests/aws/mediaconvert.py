@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,10 +29,15 @@ from botocore.exceptions import ClientError
 
 from aws.mediaconvert_encoder import Failed, encode
 from aws.mediaconvert_rules import problems
-from emulator import REGION
+from contentplatform.drivers.boto import Aws
+from contentplatform.processing.mediaconvert_job import ROLE_PARAMETER
+from emulator import REGION, select_pause
 
+Encoder = Callable[[Mapping[str, Any], Mapping[str, Any], Path, Path], None]
+"""Makes one output: of a job's settings, the output's, the source, as a file."""
 _JOBS: Final = "/2017-08-29/jobs"
 _TOKEN_SECONDS: Final = 60.0
+_LONGEST_SECONDS: Final = 60.0
 _QUEUES: Final = frozenset({"Default"})
 _ENDED: Final = frozenset({"COMPLETE", "ERROR", "CANCELED"})
 _THROTTLED: Final = (429, "TooManyRequestsException", "Too many requests, please wait before trying again.")
@@ -78,7 +83,8 @@ class Job:
 class MediaConvert:
     """The service. ``serve`` tells it where S3 and the roles are; ``stop`` ends it."""
 
-    def __init__(self) -> None:
+    def __init__(self, encoder: Encoder = encode) -> None:
+        self._encoder = encoder
         self.jobs: dict[str, Job] = {}
         """Every job that was made, by its id, the oldest first."""
         self.asked: Counter[str] = Counter()
@@ -127,12 +133,24 @@ class MediaConvert:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Jobs get no further than their beginning."""
-        self._free.clear()
+        """Jobs get no further than their beginning meanwhile."""
+        self.hold()
         try:
             yield
         finally:
             self._free.set()
+
+    def hold(self) -> None:
+        """From now on, jobs get no further than their beginning."""
+        self._free.clear()
+
+    def finish(self) -> None:
+        """Let jobs go on, and return when all have ended."""
+        self._free.set()
+        deadline = time.monotonic() + _LONGEST_SECONDS
+        while any(job.status not in _ENDED for job in self.jobs.values()):
+            assert time.monotonic() < deadline, "jobs did not end"
+            select_pause(0.01)
 
     def throttled(self, operation: str, times: int) -> None:
         """The next calls of an operation are refused: too many."""
@@ -241,7 +259,7 @@ class MediaConvert:
             if job.cancelled.is_set():
                 return
             made = folder / f"output-{number}"
-            encode(settings, output, source, made)
+            self._encoder(settings, output, source, made)
             where = group["outputGroupSettings"]["fileGroupSettings"]["destination"]
             base = where if not where.endswith("/") else where + Path(key).stem
             bucket, name = _place(f"{base}{output.get('nameModifier', '')}.{output.get('extension', 'mp4')}")
@@ -310,6 +328,14 @@ class MediaConvert:
                 """Say nothing."""
 
         return Handler
+
+
+def make_role(aws: Aws) -> None:
+    """The role of the service, and the parameter that names it, as the deployment makes them."""
+    trust = {"Effect": "Allow", "Principal": {"Service": "mediaconvert.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    made = aws.client("iam").create_role(RoleName="MediaConvertRole", AssumeRolePolicyDocument=document)
+    aws.client("ssm").put_parameter(Name=ROLE_PARAMETER, Value=made["Role"]["Arn"], Type="String")
 
 
 def _account(access_key: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,7 +140,36 @@ def local(request: pytest.FixtureRequest) -> Iterator[Home]:
     database.close()
 
 
-@pytest.fixture(params=[in_memory, local], ids=["fake", "local"])
+def on_aws(request: pytest.FixtureRequest) -> Iterator[Home]:
+    """MediaConvert's stand-in over the emulator's S3."""
+    from aws.buckets import make_buckets, open_store  # noqa: PLC0415 - the other homes need no cloud library
+    from aws.mediaconvert import MediaConvert, make_role  # noqa: PLC0415 - same
+    from aws.mediaconvert_encoder import Failed  # noqa: PLC0415 - same
+    from contentplatform.processing.aws import MediaConvertTranscoder  # noqa: PLC0415 - same
+
+    broken: list[bool] = []
+
+    def encode(_settings: Any, output: Any, source: Path, made: Path) -> None:
+        if broken:
+            raise Failed(1_076, BROKEN)
+        assert source.read_bytes() == b"a film"
+        made.write_bytes(output["nameModifier"].encode())
+
+    aws = request.getfixturevalue("aws")
+    service = MediaConvert(encode)
+    for name, value in service.environment.items():
+        request.getfixturevalue("monkeypatch").setenv(name, value)
+    service.serve(dict(os.environ))
+    service.hold()
+    names = make_buckets(aws)
+    make_role(aws)
+    store = open_store(aws, names)
+    transcoder = MediaConvertTranscoder(aws, store, FakeClock(), bucket_name=names[BucketRole.PROCESSED])
+    yield Home(transcoder, store, service.finish, lambda: broken.append(True))
+    service.stop()
+
+
+@pytest.fixture(params=[in_memory, local, on_aws], ids=["fake", "local", "aws"])
 def home(request: pytest.FixtureRequest) -> Iterator[Home]:
     """Each home in turn."""
     yield from request.param(request)

@@ -94,8 +94,17 @@ class MediaConvertTranscoder(Transcoder):
         return self._keep(request, found or self._create(job, request))
 
     def _create(self, job: Any, request: TranscodeRequest) -> str:
-        with translated(f"asking for the encoding of {request.key}"):
-            return str(self._client().create_job(**job)["Job"]["Id"])
+        doing = f"asking for the encoding of {request.key}"
+        try:
+            with translated(doing):
+                return str(self._client().create_job(**job)["Job"]["Id"])
+        except NotFound as error:
+            raise ConfigurationInvalid(
+                doing,
+                f"MediaConvert has no queue {self._queue}",
+                hint="The setting aws.mediaconvert_queue names it; `Default` is there in every account",
+                private=error.private,
+            ) from error
 
     def _stage(self, request: TranscodeRequest) -> None:
         """Copy the version to where the service reads it, unless that was done before."""
