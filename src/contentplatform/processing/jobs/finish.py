@@ -178,7 +178,7 @@ def _metadata(facts: MediaFacts, made: _Made, cut: Sequence[str], limits: VideoL
     found: dict[str, Any] = {
         "width": video.width,
         "height": video.height,
-        "duration": round(facts.duration_seconds, _MILLI),
+        "duration_seconds": round(facts.duration_seconds, _MILLI),
         "duration_is_exact": facts.duration_is_exact,
         "format": _FORMAT_NAMES.get(facts.format, facts.format),
         "codecs": [video.codec, *(track.codec for track in facts.audio[:1])],
