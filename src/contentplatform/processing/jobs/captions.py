@@ -82,14 +82,14 @@ def _packets(container: InputContainer, wanted: Mapping[int, _Track]) -> Iterato
 
 def _note(track: _Track, packet: Packet[Stream], begins_seconds: float, limits: VideoLimits) -> None:
     """Add a packet's cue to its track."""
-    if packet.pts is None or packet.time_base is None or not packet.size:
+    if packet.pts is None or not packet.size:
         return
     track.size_bytes += packet.size
     if track.size_bytes > limits.subtitle_bytes or len(track.cues) >= MOST_CUES:
         track.is_cut = True
         return
     start = float(packet.pts * packet.time_base) - begins_seconds
-    end = start + float((packet.duration) * packet.time_base)
+    end = start + float((packet.duration or 0) * packet.time_base)
     settings: Any = packet.get_sidedata("webvtt_settings") if packet.has_sidedata("webvtt_settings") else b""
     cue = track.reader.cue(bytes(packet), start, end, bytes(settings))
     if cue is not None:

@@ -207,7 +207,9 @@ _ASS_FIELDS: Final = 8
 _ASS_STYLE_FIELD: Final = 2
 _ASS_STYLE_LIMIT: Final = 2_000
 _ASS_TOKEN: Final = re.compile(r"\{([^{}]*)\}|\\([Nnh])")
-_ASS_OVERRIDE: Final = re.compile(r"\\\s*(an?|[biu]|p|pos|r)(\d{0,3}(?![\d.])|\([^()]*\)|[^\\()]*)(?=\\|\(|$|\s)")
+_ASS_OVERRIDE: Final = re.compile(
+    r"\s*(pos(?=\()|an?(?=\d)|[biu](?=\d|\s*$)|p(?=\d)|r)(\d{0,4}|\([^()]*\)|(?<=r).*)\s*"
+)
 _NUMPAD_OF_LEGACY: Final = {1: 1, 2: 2, 3: 3, 5: 7, 6: 8, 7: 9, 9: 4, 10: 5, 11: 6}
 _ASS_ESCAPES: Final = {"N": "\n", "n": " ", "h": "\N{NO-BREAK SPACE}"}
 _TOP_LEFT, _TOP = 7, 8
@@ -280,8 +282,9 @@ class _AssReader:
             if found[2] is not None:
                 runs.append(_Run(_ASS_ESCAPES[found[2]], now.style))
                 continue
-            for name, value in _ASS_OVERRIDE.findall(found[1]):
-                self._apply(now, base, name, value)
+            for override in found[1].split("\\")[1:]:
+                if known := _ASS_OVERRIDE.fullmatch(override):
+                    self._apply(now, base, known[1], known[2])
         runs.append(_Run("" if now.is_drawing else text[at:], now.style))
         place = now.place or base.place
         return runs, _settings_of(_TOP if now.is_high and place < _TOP_LEFT else place)
