@@ -73,9 +73,9 @@ def render(request: Mapping[str, Any], source: int) -> Mapping[str, Any]:
     gain_db = 0.0
     if request["normalise"]:
         with _opened(source, limits) as container:
-            gain_db = _gain_db(Sound(container, limits, doing=_DOING))
+            gain_db = _gain_db(Sound(container, source, limits, doing=_DOING))
     with _opened(source, limits) as container:
-        sound = Sound(container, limits, doing=_DOING)
+        sound = Sound(container, source, limits, doing=_DOING)
         files, loudness = _made(sound, Labels(told.tags.public, told.chapters, told.cover), gain_db)
         metadata = {
             **_form(container, sound),

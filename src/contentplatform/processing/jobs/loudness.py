@@ -15,7 +15,7 @@ import av.filter
 import numpy as np
 from numpy.typing import NDArray
 
-from contentplatform.processing.jobs.blocks import frame_of
+from contentplatform.processing.jobs.blocks import frame_of, sample_format
 from contentplatform.processing.presets import NORMALISED_LOUDNESS_LUFS, NORMALISED_TRUE_PEAK_DBTP
 
 _GATE_LUFS: Final = -70.0
@@ -52,7 +52,7 @@ class Meter:
     def __init__(self, rate_hz: int, layout: str) -> None:
         self._rate_hz, self._layout = rate_hz, layout
         self._graph = av.filter.Graph()
-        self._source = self._graph.add_abuffer(sample_rate=rate_hz, format="fltp", layout=layout)
+        self._source = self._graph.add_abuffer(sample_rate=rate_hz, format=sample_format(layout), layout=layout)
         meter = self._graph.add("ebur128", peak="true", metadata="1")
         self._sink = self._graph.add("abuffersink")
         self._graph.link_nodes(self._source, meter, self._sink).configure()
@@ -61,7 +61,7 @@ class Meter:
         self._momentary = self._short_term = _GATE_LUFS
 
     def add(self, block: NDArray[np.float32]) -> None:
-        """Listen to one more piece: a row a channel."""
+        """Listen to one more piece, as ``frame_of`` takes it."""
         frame = frame_of(block, self._rate_hz, self._layout, self._samples)
         self._samples += frame.samples
         self._source.push(frame)

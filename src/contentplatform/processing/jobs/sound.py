@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from contentplatform.errors import ErrorCode, ProcessingFailed
 from contentplatform.processing.jobs.demux import check_codec, decode_failure
+from contentplatform.processing.jobs.promises import promise_of
 from contentplatform.processing.presets import TOLERATED_LOSS_SECONDS, TOLERATED_LOSS_SHARE, VideoLimits
 
 Samples = NDArray[np.float32]
@@ -49,6 +50,11 @@ _PADDING_SECONDS: Final = 0.2
 """So much may a decoder give beyond the end that a container says: the rest of the last frame."""
 _CHECKSUMMED: Final = frozenset({"flac", "mp1", "mp2", "mp3"})
 """Their decoders compare checksums when they are told to."""
+_COUNTED: Final = ("flac", "alac", "pcm_")
+"""Codecs of which not one sample may be missing."""
+_ONE_FRAME_SECONDS: Final = 0.0005
+_TAG_BYTES: Final = 4_096
+"""So much may follow a bare stream and be no sound."""
 _TRIES: Final = 64
 """So often in a row a container may fail to give a packet."""
 _NOTHING_NOW: Final = (av.error.BlockingIOError, av.error.EOFError)
@@ -61,7 +67,7 @@ class Piece:
     mix: Samples
     """Of one or two channels."""
     full: Samples | None
-    """Of all channels, where there are more than two."""
+    """Of all channels, one row, sample by sample, where there are more than two."""
 
 
 class Sound:
@@ -73,7 +79,7 @@ class Sound:
         ProcessingFailed: there is no sound in it, none that can be decoded here, or it is over a limit.
     """
 
-    def __init__(self, container: InputContainer, limits: VideoLimits, *, doing: str) -> None:
+    def __init__(self, container: InputContainer, source: int, limits: VideoLimits, *, doing: str) -> None:
         self._container, self._limits, self._doing = container, limits, doing
         self.track = _default_track(container, doing)
         check_codec(self.track, doing=doing)
@@ -82,10 +88,13 @@ class Sound:
             self._context.options = {**self._context.options, "err_detect": "crccheck+explode"}
         self._format = container.format.name.split(",")[0]
         self._declared_seconds = self._declared()
-        self._check_length(self._declared_seconds or 0)
+        self._promise = promise_of(source, self._format, self.track, (container.duration or 0) / av.time_base)
+        self._check_length(max(self._declared_seconds or 0, self._promise.seconds or 0))
         self.refused_packets = 0
         self._refused_seconds = self._hole_seconds = self._missing_seconds = 0.0
         self.has_unreal_samples = False
+        self._first_place: int | None = None
+        self._packet_bytes = 0
         self.samples = 0
         """How many each channel of the mix has had so far."""
         self._timeline = _Timeline(is_timed=self._format in _TIMED)
@@ -94,6 +103,7 @@ class Sound:
         if first is None:
             raise decode_failure(RuntimeError("no packet could be decoded"), doing=doing)
         self._first = first
+        self._begin_seconds = first.time or 0.0
         self._check_form(first)
         self.source_rate_hz, self.source_layout = int(first.sample_rate), self._layout_of(first)
         self.channels = int(first.layout.nb_channels)
@@ -127,9 +137,7 @@ class Sound:
             self.samples += piece.mix.shape[1]
             self._check_length(self.seconds)
             yield piece
-        if self._declared_seconds is not None:
-            missing = self._declared_seconds - self.seconds
-            self._missing_seconds = missing if missing > _JITTER_SECONDS else 0.0
+        self._missing_seconds = self._missing()
         self._check_loss()
 
     # -- decoding ----------------------------------------------------------------------------------------------------
@@ -141,7 +149,12 @@ class Sound:
             try:
                 for packet in self._container.demux(self.track):
                     tries = 0
+                    if self._first_place is None:
+                        self._first_place = packet.pos or 0
+                    self._packet_bytes += packet.size
                     yield packet
+            except av.error.PatchWelcomeError as error:
+                self._refuse_form("its form changes in the middle, in a way that is not supported", error)
             except av.error.InvalidDataError as error:
                 tries += 1
                 self.refused_packets += 1
@@ -163,7 +176,7 @@ class Sound:
             except (av.FFmpegError, OverflowError):
                 self._refuse(packet)
             else:
-                if packet.is_corrupt:
+                if packet.is_corrupt and not frames:
                     self._refuse(packet)
                 yield from (frame for frame in frames if frame.samples)
 
@@ -194,10 +207,13 @@ class Sound:
         yield from self._given(mixers, at_end=True)
 
     def _mixers(self, frame: av.AudioFrame) -> list[_Mixer]:
-        layouts = [self.layout] if self.full_layout is None else [self.layout, self.full_layout]
+        layouts = [(self.layout, "fltp")]
+        if self.full_layout is not None:
+            layouts.append((self.full_layout, "flt"))
         try:
             return [
-                _Mixer(frame, self._layout_of(frame), self.rate_hz, layout, self._piece_samples) for layout in layouts
+                _Mixer(frame, self._layout_of(frame), self.rate_hz, layout, self._piece_samples, sample_format)
+                for layout, sample_format in layouts
             ]
         except (av.FFmpegError, ValueError) as error:
             self._refuse_form(f"its channels ({frame.layout.name}) can't be mixed down to two", error)
@@ -216,10 +232,10 @@ class Sound:
         self._check_length(self.seconds + seconds)
         rows = 1 if self.layout == MONO else 2
         mix = np.zeros((rows, self._piece_samples), np.float32)
-        full = None if self.full_layout is None else np.zeros((self.channels, self._piece_samples), np.float32)
+        full = None if self.full_layout is None else np.zeros((1, self._piece_samples * self.channels), np.float32)
         while left > 0:
             count = min(left, self._piece_samples)
-            yield Piece(mix[:, :count].copy(), None if full is None else full[:, :count].copy())
+            yield Piece(mix[:, :count].copy(), None if full is None else full[:, : count * self.channels].copy())
             left -= count
 
     def _sane(self, block: Samples) -> Samples:
@@ -249,7 +265,30 @@ class Sound:
             count = min(kept, piece.mix.shape[1])
             kept -= count
             if count > 0:
-                yield Piece(piece.mix[:, :count].copy(), None if piece.full is None else piece.full[:, :count].copy())
+                full = None if piece.full is None else piece.full[:, : count * self.channels].copy()
+                yield Piece(piece.mix[:, :count].copy(), full)
+
+    # -- what is missing ---------------------------------------------------------------------------------------------
+
+    def _missing(self) -> float:
+        """How much of the sound that the file promises did not come."""
+        tolerance = _ONE_FRAME_SECONDS if self._context.name.startswith(_COUNTED) else _JITTER_SECONDS
+        promised = [
+            self._declared_seconds,
+            self._promise.seconds,
+            None if self._promise.end_seconds is None else self._promise.end_seconds - self._begin_seconds,
+        ]
+        missing = max((seconds - self.seconds for seconds in promised if seconds is not None), default=0.0)
+        return max(missing if missing > tolerance else 0.0, self._skipped())
+
+    def _skipped(self) -> float:
+        """How much may have been in the bytes that the demuxer of a bare stream skipped because they made no sense."""
+        if self._format != "aac" or not self._packet_bytes:
+            return 0.0
+        skipped_bytes = self._container.size - (self._first_place or 0) - self._packet_bytes
+        if skipped_bytes <= _TAG_BYTES:
+            return 0.0
+        return self.seconds * skipped_bytes / self._packet_bytes
 
     # -- checks ------------------------------------------------------------------------------------------------------
 
@@ -273,8 +312,11 @@ class Sound:
             self._refuse_form(f"a sound of {frame.sample_rate} samples a second is not processed")
 
     def _check_loss(self) -> None:
-        allowed = max(TOLERATED_LOSS_SECONDS, TOLERATED_LOSS_SHARE * (self._declared_seconds or self.seconds))
-        if self.lost_seconds > allowed:
+        allowed = max(TOLERATED_LOSS_SECONDS, TOLERATED_LOSS_SHARE * self.seconds)
+        certain = [self._refused_seconds, self._hole_seconds]
+        if self._promise.is_binding or self.refused_packets:
+            certain.append(self._missing_seconds)
+        if max(certain) > allowed:
             raise ProcessingFailed(
                 self._doing,
                 f"{self.lost_seconds:.1f} seconds of it are missing or broken",
@@ -330,14 +372,27 @@ class _Timeline:
 
 
 class _Mixer:
-    """Brings frames of one form into blocks of another."""
+    """Brings frames of one form into blocks of another: a row a channel, or one row for all of them (``flt``).
 
-    def __init__(self, frame: av.AudioFrame, layout: str, rate_hz: int, wanted_layout: str, block_samples: int) -> None:
+    One row it must be from eight channels on: PyAV reads past the end of a frame's rows if they are more.
+    """
+
+    def __init__(
+        self,
+        frame: av.AudioFrame,
+        layout: str,
+        rate_hz: int,
+        wanted_layout: str,
+        block_samples: int,
+        sample_format: str,
+    ) -> None:
         self._graph = av.filter.Graph()
         self._source = self._graph.add_abuffer(sample_rate=frame.sample_rate, format=frame.format, layout=layout)
         # However many channels go into one, the sum stays within full scale.
         change = self._graph.add("aresample", rematrix_maxval="1.0")
-        form = self._graph.add("aformat", sample_fmts="fltp", sample_rates=str(rate_hz), channel_layouts=wanted_layout)
+        form = self._graph.add(
+            "aformat", sample_fmts=sample_format, sample_rates=str(rate_hz), channel_layouts=wanted_layout
+        )
         self._sink = self._graph.add("abuffersink")
         self._graph.link_nodes(self._source, change, form, self._sink).configure()
         self._graph.set_audio_frame_size(block_samples)
