@@ -226,7 +226,7 @@ class MediaConvert:
 
     def _work(self) -> None:
         while (job := self._waiting.get()) is not None:
-            if job.status == "CANCELED":
+            if job.cancelled.is_set():
                 continue
             job.status, job.percent = "PROGRESSING", 0
             while not self._free.wait(0.05) and not job.cancelled.is_set():
