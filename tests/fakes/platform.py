@@ -97,6 +97,8 @@ class FakeProcessor(MediaProcessor):
         """The bytes of every source that was given."""
         self.meanwhile: Callable[[], object] = lambda: None
         """Called once, in the middle of the next job."""
+        self.shows_nothing = False
+        """Of a document, nothing comes out."""
 
     def process_image(self, source: Path, scratch: Path) -> Rendered:
         data = self._taken(source)
@@ -154,7 +156,7 @@ class FakeProcessor(MediaProcessor):
         data = self._taken(source)
         text = data.removeprefix(PDF_HEAD).decode()
         facts = {"pages": 1, "text": text, "content_type": content_type}
-        return Rendered(_made(_OF_A_DOCUMENT, data, scratch), facts)
+        return Rendered(_made(() if self.shows_nothing else _OF_A_DOCUMENT, data, scratch), facts)
 
     def _taken(self, source: Path) -> bytes:
         data = source.read_bytes()

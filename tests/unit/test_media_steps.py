@@ -265,3 +265,13 @@ def test_of_a_long_document_the_record_keeps_its_words_and_an_object_the_whole(p
     assert len(kept) == len(set(kept)) > 2_000
     with platform.store.open(BucketRole.PROCESSED, record.processing_metadata["complete_metadata"]) as reader:
         assert text in reader.read().decode()
+
+
+def test_a_document_that_shows_nothing_says_why(platform: MemoryPlatform) -> None:
+    platform.processor.shows_nothing = True
+    platform.add("blank.pdf", document(""))
+    platform.settle()
+    assert platform.library.record("blank.pdf").note == "there is nothing in it to show"
+    platform.library.reprocess("blank.pdf")
+    platform.settle()
+    assert platform.library.record("blank.pdf").note == "there is nothing in it to show"

@@ -30,6 +30,7 @@ _WORTH_A_LISTING: Final = 10
 """So many keys: over a network one listing is quicker than as many questions."""
 _LOOKED_AT_ONCE: Final = 64
 """Of the files that wait: looking at thousands many times a second would take the processor from the work itself."""
+_DONE_PERCENT: Final = 100
 _SILENCE_SECONDS: Final = 10.0
 """How long nothing may end before the reason is told."""
 _ENDED: Final = frozenset({ProcessingStatus.COMPLETED, ProcessingStatus.FAILED, ProcessingStatus.SUPERSEDED})
@@ -168,12 +169,17 @@ def _wait(session: Session, stored: dict[str, str], helping: Hands) -> None:
     clock = session.platform.clock
     waiting = dict(stored)
     told_at = clock.monotonic_seconds()
-    with _bar(session.output, "Processing", len(waiting)) as progress:
+    percents: dict[str, int] = {}
+    seen = 0
+    with _bar(session.output, "Processing", len(waiting) * _DONE_PERCENT) as progress:
         while waiting:
-            ended = _sift(session, waiting)
-            progress.update(ended)
-            if ended:
+            ended = _sift(session, waiting, percents)
+            done = (len(stored) - len(waiting)) * _DONE_PERCENT + sum(percents.values())
+            progress.update(max(0, done - seen))
+            moved, seen = done > seen, max(seen, done)
+            if ended or moved:
                 told_at = clock.monotonic_seconds()
+            if ended:
                 continue
             if clock.monotonic_seconds() - told_at >= _SILENCE_SECONDS:
                 told_at = clock.monotonic_seconds()
@@ -181,16 +187,31 @@ def _wait(session: Session, stored: dict[str, str], helping: Hands) -> None:
             helping.pause()
 
 
-def _sift(session: Session, waiting: dict[str, str]) -> int:
-    """Look at some of those that wait, taking turns; take out what has ended. How many that were."""
+def _sift(session: Session, waiting: dict[str, str], percents: dict[str, int]) -> int:
+    """Look at some of those that wait, taking turns; take out what has ended. How many that were.
+
+    Of the others, ``percents`` tells afterwards how far they are, where that is known: a video says so.
+    """
     ended = 0
     for key, version_id in tuple(islice(waiting.items(), _LOOKED_AT_ONCE)):
         del waiting[key]
         if _has_ended(session, key, version_id):
+            percents.pop(key, None)
             ended += 1
         else:
             waiting[key] = version_id
+            if session.output.is_terminal:
+                percents[key] = _percent(session, key)
     return ended
+
+
+def _percent(session: Session, key: str) -> int:
+    try:
+        percent = session.platform.library.record(key).processing_metadata.get("progress_percent", 0)
+    except NotFound:
+        return 0
+    # Completing what was encoded takes its time, too.
+    return min(percent, _DONE_PERCENT - 5) if isinstance(percent, int) else 0
 
 
 def _tell_why(session: Session, waiting: dict[str, str]) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
+from contentplatform.cli.describing import progress_of
 from contentplatform.cli.output import EXIT_OK, shown
 from contentplatform.cli.session import Session, pass_session
 from contentplatform.clock import timestamp
+from contentplatform.errors import NotFound
 from contentplatform.workflow.port import Execution, ExecutionStatus, HistoryEvent
 
 
@@ -62,11 +64,16 @@ def show(session: Session, name: str) -> int:
     """Show one execution with its history: input and output of each state."""
     execution = session.platform.engine.get(name)
     history = session.platform.engine.history(name)
-    session.output.document({**summary(execution), "history": [_event(event) for event in history]})
+    progress = _progress(session, execution)
+    session.output.document(
+        {**summary(execution), "progress": progress, "history": [_event(event) for event in history]}
+    )
     if not session.output.as_json:
         for label, value in summary(execution).items():
             if value is not None and label not in {"input", "output"}:
                 session.output.line(f"{label:15} {shown(str(value))}")
+        if progress is not None:
+            session.output.line(f"{'progress':15} {progress}")
         session.output.line("")
         session.output.table(
             ("#", "AT", "STATE", "EVENT", "TRY", "WHY"),
@@ -139,6 +146,17 @@ def summary(execution: Execution) -> dict[str, Any]:
         "input": dict(execution.input),
         "output": dict(execution.output) if execution.output is not None else None,
     }
+
+
+def _progress(session: Session, execution: Execution) -> str | None:
+    """How far the file is that an execution works on, where that is known."""
+    if execution.status.ended:
+        return None
+    try:
+        record = session.platform.catalog.get(execution.file_id)
+    except NotFound:
+        return None
+    return progress_of(record) if record.version_id == execution.version_id else None
 
 
 def _event(event: HistoryEvent) -> dict[str, Any]:

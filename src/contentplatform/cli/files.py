@@ -13,6 +13,7 @@ import click
 
 from contentplatform.catalog.port import Record, RecordPage, SearchQuery
 from contentplatform.cli.adding import AddRequest, add_files, plan
+from contentplatform.cli.describing import facts_of, progress_of
 from contentplatform.cli.output import EXIT_NEEDS_ATTENTION, EXIT_OK, Output, shown, size
 from contentplatform.cli.session import Session, pass_session
 from contentplatform.clock import timestamp
@@ -86,7 +87,10 @@ def list_(
 @click.option("--cursor", metavar="C", help="Go on where an earlier search with --limit stopped.")
 @pass_session
 def search(session: Session, /, words: tuple[str, ...], limit: int | None, cursor: str | None, **given: Any) -> int:
-    """Find files by words of their name, folder, tags, title and description; the last word may be a beginning."""
+    """Find files by words of their name, folder, tags, title, description, and a document's text.
+
+    All words have to be there; the last one may be a beginning.
+    """
     query = SearchQuery(
         text=" ".join(words),
         kind=MediaKind(given["kind"]) if given["kind"] else None,
@@ -290,7 +294,7 @@ def _print_found(session: Session, query: SearchQuery, limit: int | None, cursor
             (
                 shown(record.file_path),
                 record.kind.value,
-                record.status.value,
+                progress_of(record) or record.status.value,
                 size(record.size_bytes),
                 timestamp(record.upload_time)[:19].replace("T", " "),
             )
@@ -308,7 +312,6 @@ def _print_record(output: Output, record: Record, document: dict[str, Any]) -> N
     """A record for people."""
     if output.as_json:
         return
-    facts = record.processing_metadata
     lines: dict[str, Any] = {
         "key": record.file_path,
         "status": record.status.value,
@@ -317,7 +320,7 @@ def _print_record(output: Output, record: Record, document: dict[str, Any]) -> N
         "removed": timestamp(record.deleted_at) if record.deleted_at else None,
         "type": record.content_type,
         "size": size(record.size_bytes),
-        "dimensions": f"{facts['width']} × {facts['height']}" if "width" in facts and "height" in facts else None,
+        **facts_of(record),
         "title": record.title,
         "description": record.description,
         "credit": record.credit,

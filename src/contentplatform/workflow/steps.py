@@ -50,6 +50,9 @@ Make = Callable[[LedgerEntry, Path, Path], Rendered]
 _REPLACED_LIMIT: Final = 100
 """Most public keys that one version is said to replace; a version has about twenty."""
 
+_NOTHING_TO_SHOW: Final = "there is nothing in it to show"
+"""The note of a file of which nothing could be made, although nothing was wrong with it."""
+
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -272,6 +275,7 @@ class Steps:
         result = data["result"]
         renditions = tuple(Rendition(**rendition) for rendition in result["renditions"])
         turned_out = MediaKind(result["kind"]) if "kind" in result else None
+        empty = "" if data["route"] == MediaKind.GENERIC.value else _NOTHING_TO_SHOW
 
         def completed(entry: LedgerEntry) -> LedgerEntry:
             return replace(
@@ -281,6 +285,7 @@ class Steps:
                 status=ProcessingStatus.COMPLETED,
                 renditions=renditions,
                 processing_metadata=result["metadata"],
+                note=_noted(entry.note, result["metadata"].get("note") or ("" if renditions else empty)),
                 descriptive=result["descriptive"],
                 processed_at=self._clock.now(),
                 error=None,
@@ -441,6 +446,13 @@ def _empty_folder(scratch: Path) -> Path:
     folder = scratch / "out"
     folder.mkdir()
     return folder
+
+
+def _noted(note: str | None, told: str) -> str | None:
+    """A version's note, and what processing has to say to it; once, however often it says so."""
+    if not told or (note is not None and told in note):
+        return note
+    return told if note is None else f"{note}; {told}"
 
 
 def _told(status: TranscodeStatus) -> dict[str, Any]:
