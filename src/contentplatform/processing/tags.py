@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,7 @@ _TECHNICAL: Final = re.compile(
 _PRIVATE: Final = re.compile(
     r".*(?:location|gps|serial|owner|\budid\b|content\.identifier|device).*|com\.android\.manufact.*"
 )
+_WESTERN: Final = codecs.lookup("cp1252")  # found now: a sandboxed child can't load it any more
 _KEPT_CONTROLS: Final = "\n\t"
 _BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -43,7 +45,7 @@ def clean_text(text: str, characters: int) -> str:
     """
     window = text[: 4 * characters]
     if any("\ud800" <= character <= "\udfff" for character in window):
-        window = window.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+        window = _WESTERN.decode(window.encode("utf-8", "surrogateescape"), "replace")[0]
     kept = (character for character in window if _is_kept(character))
     return unicodedata.normalize("NFC", "".join(kept)).strip()[:characters].rstrip()
 

@@ -8,6 +8,8 @@ decoders are those of ``codecs.DECODERS``.
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -29,7 +31,10 @@ _PROBE_BYTES: Final = 16 << 20
 _ANALYSE_MICROSECONDS: Final = 10_000_000
 _MOST_STREAMS: Final = 256
 """FFmpeg itself makes no more; attachments count here, and not among ``VideoLimits.streams``."""
+_HEADER_BYTES: Final = 256 << 20
+"""Most that is read to open a file: indexes of long films and their covers are in it."""
 _INDEX_BYTES: Final = 64 << 20
+_SIZE_IN_WORDS: Final = re.compile(r"[Pp]icture size (\d{1,9})x(\d{1,9}) ")
 _TAG_HEADER_BYTES: Final = 10
 _TAG_SLACK_BYTES: Final = 1 << 20
 _MOST_TAGS: Final = 8
@@ -44,20 +49,40 @@ _FAMILIES: Final = {"video": "video", "audio": "sound", "subtitle": "subtitles"}
 
 
 class Source:
-    """A descriptor as FFmpeg reads it, from ``start`` on; has its own place, so several may read one descriptor."""
+    """A descriptor as FFmpeg reads it, from ``start`` on; has its own place, so several may read one descriptor.
+
+    Behind ``allow`` it gives that many bytes and then pretends to be at its end: FFmpeg looks for a next header for
+    as long as there are bytes, and a hole in a file has as many as one likes.
+    """
 
     def __init__(self, descriptor: int, start: int = 0) -> None:
         self._descriptor = descriptor
         self._start = start
         self._place = 0
+        self._left: int | None = None
         self.size_bytes = max(0, os.fstat(descriptor).st_size - start)
-        self.bytes_read = 0
+
+    def allow(self, size_bytes: int | None) -> None:
+        """Give so many bytes from now on; None: all."""
+        self._left = size_bytes
+
+    def again(self) -> Source:
+        """The same, from its beginning."""
+        return Source(self._descriptor, self._start)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether more was wanted than allowed."""
+        return self._left is not None and self._left <= 0
 
     def read(self, size: int) -> bytes:
         """The next bytes; empty at the end."""
+        if self.is_exhausted:
+            return b""
         piece = os.pread(self._descriptor, size, self._start + self._place)
         self._place += len(piece)
-        self.bytes_read += len(piece)
+        if self._left is not None:
+            self._left -= len(piece)
         return piece
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -92,40 +117,69 @@ def open_container(descriptor: int, limits: VideoLimits, *, doing: str) -> Input
     Raises:
         ProcessingFailed: of no type that can be opened here, broken, or over a limit.
     """
-    return open_source(descriptor, limits, doing=doing).container
+    opened = open_source(descriptor, limits, doing=doing)
+    opened.source.allow(None)
+    return opened.container
 
 
 def open_source(descriptor: int, limits: VideoLimits, *, doing: str) -> Opened:
-    """As ``open_container``, with what it reads from and by which demuxer."""
+    """As ``open_container``, with what it reads from, which gives no more than was left of the bytes for headers."""
     source, demuxer = _located(descriptor, limits, doing)
     try:
-        container = av.open(
-            source,
-            "r",
-            format=demuxer,
-            # For each decoder that FFmpeg may open to find out what the headers don't tell.
-            options={"max_pixels": str(limits.pixels)},
-            container_options={
-                "protocol_whitelist": "",
-                "format_whitelist": demuxer,
-                "codec_whitelist": ",".join(DECODERS),
-                "probesize": str(_PROBE_BYTES),
-                "analyzeduration": str(_ANALYSE_MICROSECONDS),
-                "max_streams": str(_MOST_STREAMS),
-                "indexmem": str(_INDEX_BYTES),
-            },
-            # What is no UTF-8 stays recognisable, and tags are cleaned before they are shown.
-            metadata_errors="surrogateescape",
-            buffer_size=_BUFFER_BYTES,
-            io_open=_refuse_to_open,
-        )
+        container = _headers_read(source, demuxer, limits)
     except (av.FFmpegError, OverflowError) as error:
+        if source.is_exhausted:
+            over_limit(f"its headers are longer than {_HEADER_BYTES >> 20} MiB, or there are none", doing=doing)
         raise decode_failure(error, doing=doing) from error
+    _check_count(container, limits, doing)
+    return Opened(container, source, demuxer, os.fstat(descriptor).st_size)
+
+
+def _headers_read(source: Source, demuxer: str, limits: VideoLimits) -> InputContainer:
+    source.allow(_HEADER_BYTES)
+    return av.open(
+        source,
+        "r",
+        format=demuxer,
+        # For each decoder that FFmpeg may open to find out what the headers don't tell.
+        options={"max_pixels": str(limits.pixels)},
+        container_options={
+            "protocol_whitelist": "",
+            "format_whitelist": demuxer,
+            "codec_whitelist": ",".join(DECODERS),
+            "probesize": str(_PROBE_BYTES),
+            "analyzeduration": str(_ANALYSE_MICROSECONDS),
+            "max_streams": str(_MOST_STREAMS),
+            "indexmem": str(_INDEX_BYTES),
+        },
+        # What is no UTF-8 stays recognisable, and tags are cleaned before they are shown.
+        metadata_errors="surrogateescape",
+        buffer_size=_BUFFER_BYTES,
+        io_open=_refuse_to_open,
+    )
+
+
+def refused_size(opened: Opened, limits: VideoLimits) -> tuple[int, int] | None:
+    """The size of pictures that FFmpeg would not make room for; None if that was not what it disliked.
+
+    It says so in its log only, so the file is opened again, and listened to.
+    """
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as words, suppress(av.FFmpegError):
+            _headers_read(opened.source.again(), opened.demuxer, limits).close()
+    finally:
+        av.logging.set_level(None)
+    sizes = (_SIZE_IN_WORDS.search(text) for _, _, text in words)
+    return next(((int(size[1]), int(size[2])) for size in sizes if size), None)
+
+
+def _check_count(container: InputContainer, limits: VideoLimits, doing: str) -> None:
     count = sum(stream.type != "attachment" and not is_cover(stream) for stream in container.streams)
     if count > limits.streams:
+        at_least = "at least " if len(container.streams) >= _MOST_STREAMS else ""
         container.close()
-        over_limit(f"it has {count} streams; at most {limits.streams} are processed", doing=doing)
-    return Opened(container, source, demuxer, os.fstat(descriptor).st_size)
+        over_limit(f"it has {at_least}{count} streams; at most {limits.streams} are processed", doing=doing)
 
 
 def is_cover(stream: Stream) -> bool:

@@ -29,6 +29,7 @@ from contentplatform.processing.jobs.demux import (
     open_source,
     over_limit,
     refuse_codec,
+    refused_size,
 )
 from contentplatform.processing.jobs.timing import (
     Duration,
@@ -82,7 +83,7 @@ def facts_of(opened: Opened, limits: VideoLimits) -> MediaFacts:
         check_codec(stream, limits=limits, doing=_DOING)
     sample = sampled(opened, pictures[0] if pictures else None, doing=_DOING)
     if pictures:
-        _check_sample(pictures[0], sample, limits)
+        _check_sample(opened, pictures[0], sample, limits)
     said_seconds = max(0.0, (container.duration or 0) / _MICROSECONDS)
     duration = measured_duration(opened, sample, said_seconds)
     _check_duration(duration.seconds, limits)
@@ -96,14 +97,15 @@ def facts_of(opened: Opened, limits: VideoLimits) -> MediaFacts:
     if opened.demuxer == "ogg" and sounds:
         raw_tags.append(dict(sounds[0].metadata))  # Ogg has none for the whole
     tags = clean_tags(raw_tags)
+    audio = tuple(_audio(stream, opened, duration) for stream in sounds)
     return MediaFacts(
         format=opened.demuxer,
         duration_seconds=round(duration.seconds, 6),
         duration_is_exact=duration.is_exact,
-        bit_rate=_bit_rate(opened, duration),
+        bit_rate=_bit_rate(opened, duration, video, audio),
         size_bytes=opened.file_bytes,
         video=video,
-        audio=tuple(_audio(stream, opened, duration) for stream in sounds),
+        audio=audio,
         subtitles=tuple(_subtitle(stream) for stream in subtitles),
         chapters=_chapters(opened, limits, duration),
         tags=tags.public,
@@ -134,10 +136,11 @@ def _check_size(width: int, height: int, limits: VideoLimits) -> None:
         over_limit(f"its pictures have {width} x {height} pixels; at most {most} are processed", doing=_DOING)
 
 
-def _check_sample(stream: VideoStream, sample: Sample, limits: VideoLimits) -> None:
+def _check_sample(opened: Opened, stream: VideoStream, sample: Sample, limits: VideoLimits) -> None:
     if sample.frame is not None:
         _check_size(sample.frame.width, sample.frame.height, limits)
         return
+    _check_size(*(refused_size(opened, limits) or (0, 0)), limits)
     if sample.error is not None:
         raise decode_failure(sample.error, what="its pictures can't be decoded: they are", doing=_DOING)
     if sample.ended or not stream.codec_context.width:
@@ -296,7 +299,12 @@ def _span(stream: Stream, opened: Opened, duration: Duration) -> tuple[float, fl
 # -- the whole -------------------------------------------------------------------------------------------------------
 
 
-def _bit_rate(opened: Opened, duration: Duration) -> int | None:
+def _bit_rate(
+    opened: Opened, duration: Duration, video: tuple[VideoTrack, ...], audio: tuple[AudioTrack, ...]
+) -> int | None:
+    """Of the whole; a single sound's own, because a cover may be larger than it."""
+    if not video and len(audio) == 1 and audio[0].bit_rate:
+        return audio[0].bit_rate
     return int(opened.file_bytes * 8 / duration.seconds) if duration.seconds > 0 else None
 
 

@@ -57,7 +57,6 @@ class Sample:
     packets: int = 0
     pictures: int = 0
     attempts: int = 0
-    bytes_read: int = 0
 
     @property
     def is_enough(self) -> bool:
@@ -65,12 +64,11 @@ class Sample:
         has_frame = self.video is None or (self.frame is not None and self.pictures >= self.pictures_wanted)
         if has_frame and len(self.cover_bytes) == len(self.covers):
             return True
-        return self.packets >= _SAMPLED_PACKETS or self.bytes_read > _SAMPLED_BYTES
+        return self.packets >= _SAMPLED_PACKETS
 
     def take(self, packet: Packet[Any]) -> None:
         """Learn from one more packet."""
         self.packets += 1
-        self.bytes_read += packet.size
         if packet.stream_index in self.covers:
             self.cover_bytes[packet.stream_index] = packet.size
             return
@@ -115,7 +113,9 @@ def sampled(opened: Opened, video: VideoStream | None, *, doing: str) -> Sample:
     """
     covers = frozenset(stream.index for stream in opened.container.streams if is_cover(stream))
     # A complete index tells when pictures are shown, so the first one is enough.
-    sample = Sample(video, covers, 1 if video is not None and _is_indexed(opened) else _SAMPLED_PICTURES)
+    is_indexed = video is not None and _is_indexed(opened)
+    sample = Sample(video, covers, 1 if is_indexed else _SAMPLED_PICTURES)
+    opened.source.allow(_SAMPLED_BYTES)
     try:
         for packet in opened.container.demux():
             if packet.size:
@@ -123,7 +123,7 @@ def sampled(opened: Opened, video: VideoStream | None, *, doing: str) -> Sample:
             if sample.is_enough:
                 break
         else:
-            sample.ended = True
+            sample.ended = not opened.source.is_exhausted
     except (av.FFmpegError, MemoryError) as error:
         if not sample.packets:
             raise decode_failure(error, doing=doing) from error
@@ -131,6 +131,8 @@ def sampled(opened: Opened, video: VideoStream | None, *, doing: str) -> Sample:
     sample.times.sort()
     if not sample.ended:
         del sample.times[-_REORDERED:]
+    if video is not None and is_indexed:
+        sample.times = _index_times(video, 0)
     return sample
 
 
@@ -168,22 +170,25 @@ def rate_varies(opened: Opened, stream: Stream, times: Sequence[float]) -> bool:
     From the packets' ``times``, or from some windows of the container's own index, all over the film.
     """
     tick_seconds = float(stream.time_base or 0)
-    return _gaps_vary(_index_gaps(stream, tick_seconds) if _is_indexed(opened) else _gaps(times), tick_seconds)
+    return _gaps_vary(_index_gaps(stream) if _is_indexed(opened) else _gaps(times), tick_seconds)
 
 
 def _gaps(times: Sequence[float]) -> list[float]:
     return [later - earlier for earlier, later in pairwise(times) if later > earlier]
 
 
-def _index_gaps(stream: Stream, tick_seconds: float) -> list[float]:
-    entries = stream.index_entries
-    count = len(entries)
-    last = max(0, count - _INDEX_WINDOW)
+def _index_gaps(stream: Stream) -> list[float]:
+    last = max(0, len(stream.index_entries) - _INDEX_WINDOW)
     gaps: list[float] = []
     for window in range(_INDEX_WINDOWS if last else 1):
-        start = last * window // (_INDEX_WINDOWS - 1)
-        gaps += _gaps([entry.timestamp * tick_seconds for entry in entries[start : min(count, start + _INDEX_WINDOW)]])
+        gaps += _gaps(_index_times(stream, last * window // (_INDEX_WINDOWS - 1)))
     return gaps
+
+
+def _index_times(stream: Stream, start: int) -> list[float]:
+    """When some pictures are due to be decoded, in seconds, by the container's index."""
+    entries, tick_seconds = stream.index_entries, float(stream.time_base or 0)
+    return sorted(entry.timestamp * tick_seconds for entry in entries[start : min(len(entries), start + _INDEX_WINDOW)])
 
 
 def _gaps_vary(gaps: Sequence[float], tick_seconds: float) -> bool:
@@ -223,15 +228,13 @@ def _tail(opened: Opened, end_seconds: float) -> tuple[dict[int, float], bool]:
 
 def _ends_from(opened: Opened, place_seconds: float, limit_bytes: int) -> tuple[dict[int, float], bool]:
     container, ends = opened.container, dict[int, float]()
-    before = opened.source.bytes_read
+    opened.source.allow(limit_bytes)
     with suppress(av.FFmpegError, OverflowError):  # what has no way to a place is read on from where it is
         container.seek(int(min(place_seconds, _LONGEST_SECONDS) * _MICROSECONDS))
     try:
         for packet in container.demux():
-            if opened.source.bytes_read - before > limit_bytes:
-                return ends, False
             if packet.size:
                 _note_end(packet, ends)
     except (av.FFmpegError, MemoryError):
         return ends, bool(ends)  # broken from here on: what was read before it counts
-    return ends, True
+    return ends, not opened.source.is_exhausted
