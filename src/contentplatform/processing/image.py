@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ import pyvips
 from contentplatform.errors import ErrorCode, NoSpace, ProcessingFailed
 from contentplatform.processing.embedded import Credit, Embedded, as_ascii, credit_xmp, describe
 from contentplatform.processing.integrity import ends_early
+from contentplatform.processing.jobs.raw import RawFile, is_stamp, read_raw
 from contentplatform.processing.presets import (
     ALLOWED_LOADERS,
     MEDIUM,
@@ -27,6 +28,7 @@ from contentplatform.processing.presets import (
     ImageLimits,
     ImagePreset,
 )
+from contentplatform.processing.raw_types import RAW_TYPES
 
 _DOING: Final = "making the image's renditions"
 _WHITE: Final = [255, 255, 255]
@@ -35,6 +37,8 @@ _FIRST_SIDEWAYS: Final = 5
 _SHRINKS: Final = (8, 4, 2)
 _LEAVE_TO_LANCZOS: Final = 2.0
 """A shrinking decode leaves at least this factor to Lanczos: with less, the result is under 50 dB of the exact one."""
+_PREVIEW_FILE: Final = "preview-inside"
+_CANON_BOX: Final = b"CMT1"
 _PNG_HEAD_BYTES: Final = 1 << 20
 _HASH_COLUMNS: Final = 9
 _HASH_ROWS: Final = 8
@@ -86,19 +90,24 @@ class Picture:
     frames: int
     orientation: int
     embedded: Embedded
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What is known better than by the header: of a raw file, whose picture this is only a part of."""
+    shot: Mapping[str, Any] = field(default_factory=dict)
+    """How it was taken, under EXIF's names, where its own EXIF does not tell."""
 
     @property
     def width(self) -> int:
         """Upright width of one frame."""
-        return self._frame[1] if self.orientation >= _FIRST_SIDEWAYS else self._frame[0]
+        return self.frame[1] if self.orientation >= _FIRST_SIDEWAYS else self.frame[0]
 
     @property
     def height(self) -> int:
         """Upright height of one frame."""
-        return self._frame[0] if self.orientation >= _FIRST_SIDEWAYS else self._frame[1]
+        return self.frame[0] if self.orientation >= _FIRST_SIDEWAYS else self.frame[1]
 
     @property
-    def _frame(self) -> tuple[int, int]:
+    def frame(self) -> tuple[int, int]:
+        """Width and height of one frame as it is stored."""
         return self.header.width, self.header.get_page_height()
 
     def first_frame(self, shrink: int = 1) -> pyvips.Image:
@@ -119,9 +128,15 @@ def render(request: Mapping[str, Any], source: int) -> Mapping[str, Any]:
     Raises:
         ProcessingFailed: broken, over a limit, or of a type that no allowed decoder opens.
     """
-    limits = ImageLimits(**request["limits"])
+    limits, content_type = ImageLimits(**request["limits"]), request["content_type"]
     try:
-        return _rendered(open_picture(request["content_type"], source, limits), limits)
+        try:
+            return _rendered(open_picture(content_type, source, limits), limits)
+        except pyvips.Error:
+            if content_type not in RAW_TYPES:
+                raise
+            # The picture inside begins well and goes on badly; the sensor's values may be sound.
+            return _rendered(_open_raw(content_type, source, limits, from_sensor=True), limits)
     except pyvips.Error as error:
         raise _refused(str(error)) from error
 
@@ -142,8 +157,9 @@ def _rendered(picture: Picture, limits: ImageLimits) -> dict[str, Any]:
         "dominant_colour": dominant_colour(on_white(thumbnail)),
         "perceptual_hash": perceptual_hash(on_white(thumbnail)),
         "animation": None if dropped is None else f"dropped: {dropped}",
-        "exif": found.exif,
+        "exif": {**picture.shot, **found.exif},
         "private": found.private,
+        **picture.facts,
     }
     return {
         "files": files,
@@ -162,6 +178,8 @@ def open_picture(content_type: str, source: int, limits: ImageLimits) -> Picture
         ProcessingFailed: over a limit, or of a type that no allowed decoder opens.
         pyvips.Error: the decoder refused the header.
     """
+    if content_type in RAW_TYPES:
+        return _open_raw(content_type, source, limits)
     if content_type not in _OPERATIONS:
         raise ProcessingFailed(
             _DOING,
@@ -220,6 +238,76 @@ def _open_heif(content_type: str, source: int, limits: ImageLimits) -> Picture:
             exif=_bounded(container.info.get("exif"), limits), xmp=_bounded(container.info.get("xmp"), limits)
         ),
     )
+
+
+def _open_raw(content_type: str, source: int, limits: ImageLimits, *, from_sensor: bool = False) -> Picture:
+    """The picture inside a camera's raw file; where it is none of use, one of half the sensor's size."""
+    raw = read_raw(source, limits.pixels, from_sensor=from_sensor)
+    picture = _shown_by(raw, limits)
+    if picture is None or is_stamp(*picture.frame, raw.width, raw.height):
+        try:
+            raw = read_raw(source, limits.pixels, from_sensor=True)
+        except ProcessingFailed:
+            if picture is None:
+                raise
+        else:
+            picture = _shown_by(raw, limits) or picture
+    if picture is None:
+        raise _refused("nothing inside can be shown")
+    head = os.pread(source, limits.embedded_bytes, 0)
+    return replace(
+        picture,
+        orientation=_turn(picture, raw),
+        embedded=replace(picture.embedded, exif=_camera_block(head) or picture.embedded.exif),
+        facts={
+            "width": raw.width,
+            "height": raw.height,
+            "format": "raw",
+            "raw_format": content_type.rpartition("-")[2].upper(),
+            "shown": raw.source,
+            "shown_width": picture.frame[0],
+            "shown_height": picture.frame[1],
+            "bits_per_sample": None,
+        },
+        shot=raw.facts,
+    )
+
+
+def _shown_by(raw: RawFile, limits: ImageLimits) -> Picture | None:
+    """The picture that a raw file gave, opened; None where no decoder takes it."""
+    if raw.pixels is not None:
+        pixels = raw.pixels
+        _check_size(pixels.width, pixels.height, limits)
+        image = pyvips.Image.new_from_memory(pixels.content, pixels.width, pixels.height, pixels.bands, "uchar")
+        image = image.copy(interpretation=_HEIF_SPACES[pixels.bands])
+        return Picture(_JPEG, -1, image, decoded=image, frames=1, orientation=_UPRIGHT, embedded=Embedded())
+    # The decoders read descriptors; this file lives as long as the job's folder, and nobody asks for it.
+    descriptor = os.open(_PREVIEW_FILE, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(os.dup(descriptor), "wb") as stream:
+        stream.write(raw.jpeg)
+    try:
+        return open_picture(_JPEG, descriptor, limits)
+    except pyvips.Error:
+        return None
+
+
+def _turn(picture: Picture, raw: RawFile) -> int:
+    """How a raw file's picture has to be turned: as it says, else as the raw file does, unless it was already.
+
+    LibRaw writes the raw file's own turn into pictures that say nothing, upright or not.
+    """
+    wanted = raw.orientation if picture.orientation == _UPRIGHT else picture.orientation
+    width, height = picture.frame
+    is_turned = wanted >= _FIRST_SIDEWAYS and (width < height) == (raw.width < raw.height)
+    return _UPRIGHT if is_turned else wanted
+
+
+def _camera_block(head: bytes) -> bytes:
+    """The TIFF in which a raw file's camera describes itself: most are one; Canon's newest hold one in a box."""
+    if head[:2] in {b"II", b"MM"}:
+        return head
+    place = head.find(_CANON_BOX)
+    return head[place + len(_CANON_BOX) :] if place >= 0 else b""
 
 
 def _load(content_type: str, source: int, **options: int) -> pyvips.Image:
