@@ -7,7 +7,7 @@ video itself, software does it. Only software's verdict counts against a file.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -58,10 +58,35 @@ class Watch(Protocol):
         ...
 
 
+class Walls(Protocol):
+    """What runs a program: ``Sandbox``."""
+
+    def execute(
+        self,
+        program: Path,
+        arguments: Sequence[str],
+        source: Path,
+        scratch: Path,
+        *,
+        doing: str,
+        limits: JobLimits | None = None,
+        devices: Sequence[Path] = (),
+        nice: int = NICE,
+        on_output: Callable[[str], None] | None = None,
+        is_cancelled: Callable[[], bool] | None = None,
+    ) -> ProgramReport:
+        """As ``Sandbox.execute``."""
+        ...
+
+    def close(self) -> None:
+        """End every run."""
+        ...
+
+
 class VideoEncoder:
     """Encodes videos. Safe from several threads."""
 
-    def __init__(self, program: Path, clock: Clock, *, setting: str = SOFTWARE, sandbox: Sandbox | None = None) -> None:
+    def __init__(self, program: Path, clock: Clock, *, setting: str = SOFTWARE, sandbox: Walls | None = None) -> None:
         """Make one; no process is started yet.
 
         Args:
@@ -79,7 +104,7 @@ class VideoEncoder:
             raise ConfigurationInvalid("reading the settings", f"processing.video_encoder: {error}") from error
         self._program = program
         self._clock = clock
-        self._sandbox = sandbox or Sandbox()
+        self._sandbox: Walls = sandbox or Sandbox()
         self._trusted: dict[str, bool] = {SOFTWARE: True}
 
     def encode(self, request: TranscodeRequest, source: Path, scratch: Path, watch: Watch) -> Mapping[str, Path]:

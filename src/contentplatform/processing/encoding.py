@@ -52,6 +52,7 @@ _STANDARD_RATES: Final = tuple(
 )
 _SAME_RATE: Final = 0.002
 _HIGH_DEFINITION_LINES: Final = 720
+_STEREO: Final = 2
 _LAYOUT_CHANNELS: Final = 8
 """Beyond, a layout that is not told can't be guessed."""
 _MATRICES: Final = frozenset({"bt709", "smpte170m", "bt470bg", "fcc", "smpte240m", "bt2020nc", "bt2020c"})
@@ -249,7 +250,7 @@ def frame_rate(track: VideoTrack) -> Fraction:
     if track.frame_rate_varies:
         return next(rate for rate in (*_STANDARD_RATES, Fraction(60)) if rate >= min(average * 0.99, _HIGHEST_RATE))
     standard = min(_STANDARD_RATES, key=lambda rate: abs(rate - average))
-    if abs(standard - average) < _SAME_RATE * average / 4:
+    if abs(standard - average) < _SAME_RATE * average / 2:
         return standard
     return max(Fraction(average).limit_denominator(1001), Fraction(_LOWEST_RATE))
 
@@ -357,6 +358,9 @@ def _sound(facts: MediaFacts, rungs: Sequence[Rung]) -> str:
         *mix,
         f"aresample={rate}:async=1:first_pts=0",
         "aformat=sample_fmts=fltp:channel_layouts=stereo",
+        # Several channels on one side add up to more than full scale in loud scenes only: those are held down, rather
+        # than the whole film made quiet.
+        *(["alimiter=limit=0.95:level=false:latency=true"] if track.channels > _STEREO else []),
         f"asplit={len(heard)}{''.join(f'[{rung.name}-sound]' for rung in heard)}",
     ]
     return f"[0:{track.index}]{','.join(steps)}"
