@@ -73,7 +73,7 @@ def _sound(facts: Mapping[str, Any]) -> str | None:
     first = tracks[0] if isinstance(tracks, list) and tracks else facts
     if not isinstance(first, Mapping) or not first.get("sample_rate_hz"):
         return None
-    layout = first.get("channel_layout") or f"{first.get("channels")} channels"
+    layout = first.get("channel_layout") or f"{first.get('channels')} channels"
     bits = first.get("bit_rate")
     rate = f"{bits / 1000:.0f} kbit/s" if isinstance(bits, int | float) else ""
     more = f"and {len(tracks) - 1} more" if isinstance(tracks, list) and len(tracks) > 1 else ""
