@@ -134,6 +134,7 @@ def frames(rung: OpenRung, first: int, beyond: int) -> Iterator[VideoFrame]:
     keys = rung.copied.key_times
     end = keys[beyond] if beyond < len(keys) else None
     pictures = decoded = 0
+    at = keys[first]
     wanted = [stream for stream in (rung.video, rung.audio) if stream is not None]
     try:
         rung.container.seek(keys[first], stream=rung.video)
@@ -144,6 +145,7 @@ def frames(rung: OpenRung, first: int, beyond: int) -> Iterator[VideoFrame]:
             if is_picture and packet.is_keyframe and end is not None and packet.pts >= end:
                 break
             pictures += is_picture
+            at = packet.pts if is_picture else at
             for frame in packet.decode():
                 if isinstance(frame, VideoFrame):
                     decoded += 1
@@ -152,9 +154,9 @@ def frames(rung: OpenRung, first: int, beyond: int) -> Iterator[VideoFrame]:
             decoded += 1
             yield _sound(rung, frame)
     except (av.FFmpegError, OverflowError) as error:
-        fail(rung.order, f"can't be decoded {_at(rung, first)}", error)
+        fail(rung.order, f"can't be decoded {_at(rung, at)}", error)
     if decoded != pictures:
-        fail(rung.order, f"has {pictures} pictures {_at(rung, first)}, of which {decoded} can be decoded")
+        fail(rung.order, f"has {pictures} pictures {_at(rung, keys[first])}, of which {decoded} can be decoded")
 
 
 def key_frame(rung: OpenRung, group: int) -> VideoFrame:
@@ -165,8 +167,8 @@ def key_frame(rung: OpenRung, group: int) -> VideoFrame:
             for frame in [*packet.decode(), *rung.video.codec_context.decode(None)]:
                 return _sound(rung, frame)
     except (av.FFmpegError, OverflowError) as error:
-        fail(rung.order, f"can't be decoded {_at(rung, group)}", error)
-    return fail(rung.order, f"has no picture {_at(rung, group)}")
+        fail(rung.order, f"can't be decoded {_at(rung, rung.copied.key_times[group])}", error)
+    return fail(rung.order, f"has no picture {_at(rung, rung.copied.key_times[group])}")
 
 
 def _sound(rung: OpenRung, frame: VideoFrame) -> VideoFrame:
@@ -176,8 +178,9 @@ def _sound(rung: OpenRung, frame: VideoFrame) -> VideoFrame:
     return frame
 
 
-def _at(rung: OpenRung, group: int) -> str:
-    return f"at {float((rung.copied.key_times[group] - (rung.copied.begin or 0)) * rung.unit):.2f} s"
+def _at(rung: OpenRung, pts: int) -> str:
+    # Several threads decode: what they complain of may be a few pictures older than what they were just given.
+    return f"at about {float((pts - (rung.copied.begin or 0)) * rung.unit):.1f} s"
 
 
 def fail(order: Rung, why: str, cause: Exception | None = None) -> NoReturn:
