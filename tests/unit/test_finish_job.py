@@ -15,8 +15,9 @@ from PIL import Image
 
 import encoded_films
 import sample_clips
+from contentplatform.drivers.confinement import JobLimits
 from contentplatform.errors import ErrorCode, ProcessingFailed
-from contentplatform.processing import playlists
+from contentplatform.processing import local, playlists
 from contentplatform.processing.jobs import frames
 from contentplatform.processing.local import LocalMediaProcessor
 from contentplatform.processing.port import Rendered
@@ -311,3 +312,26 @@ def test_a_rung_too_few_is_found(processor: LocalMediaProcessor, tmp_path: Path)
 def test_a_film_that_shows_nothing_still_has_a_poster() -> None:
     black = [frames.Look(float(n), 3.0, float(n == 2), 0.0, np.zeros(4)) for n in range(4)]
     assert frames.most_like_the_others(black).seconds == 2.0
+
+
+def test_a_playlist_that_leads_elsewhere_is_not_let_out(tmp_path: Path) -> None:
+    names = encoded_films.small().names
+    honest = playlists.media_text(
+        playlists.Playlist(playlists.reference(names["hls-480p-media"], "ab" * 32), 6, (playlists.Segment(6.0, 5, 2),))
+    )
+    (tmp_path / "hls-480p.m3u8").write_text(honest)
+    local.check_references(tmp_path / "hls-480p.m3u8", names)
+    (tmp_path / "hls-480p.m3u8").write_text(honest.replace("film", "http://169.254.169.254/film"))
+    with pytest.raises(ProcessingFailed) as raised:
+        local.check_references(tmp_path / "hls-480p.m3u8", names)
+    assert raised.value.code is ErrorCode.CRASH
+
+
+def test_a_film_of_hours_has_the_time_and_the_room_that_it_needs() -> None:
+    film = encoded_films.small()
+    hours = replace(film.facts, duration_seconds=36_000.0)
+    usual = JobLimits()
+    limits = local.finishing_limits(usual, film.source, film.rungs.values(), hours)
+    assert limits.wall_seconds >= usual.wall_seconds + 3_600
+    assert limits.cpu_seconds >= usual.cpu_seconds + 3_600
+    assert limits.scratch_bytes >= usual.scratch_bytes
