@@ -57,6 +57,7 @@ _THUMBNAIL_BYTES: Final = 8 << 20
 _THUMBNAIL_LIMITS: Final = ImageLimits(pixels=50_000_000)
 _THUMBNAIL_LEAST_PIXELS: Final = 150
 """A smaller one shows nothing; the page is set anew then."""
+_BLANK_DEVIATION: Final = 3.0
 _THUMBNAILS: Final = (
     "docProps/thumbnail.jpeg",
     "docProps/thumbnail.jpg",
@@ -123,7 +124,8 @@ def _own_picture(archive: Archive) -> pyvips.Image | None:
                 picture = picture_of(archive.read(name, _THUMBNAIL_BYTES), _THUMBNAIL_LIMITS)
             except ProcessingFailed:
                 continue  # it is an extra, and the document is sound without
-            if max(picture.width, picture.height) >= _THUMBNAIL_LEAST_PIXELS:
+            # Programs that only copy a template leave its empty page in place.
+            if max(picture.width, picture.height) >= _THUMBNAIL_LEAST_PIXELS and picture.deviate() > _BLANK_DEVIATION:
                 return picture
     return None
 

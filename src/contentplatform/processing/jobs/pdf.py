@@ -1,12 +1,14 @@
 """PDF: its first page as a picture, its text, its outline, and what it says of itself. Nothing in it is ever run.
 
-PDFium comes without a JavaScript engine and without XFA, and no form environment is made, so there is nobody to run an
-action; pages are drawn with the appearances that the file holds. What could have been run elsewhere is told.
+PDFium comes without a JavaScript engine and without XFA, and its events (a document that opens, a page that is turned)
+are never raised, so there is nobody to run an action and nothing that would set one off. Forms are drawn as they were
+filled in. What could have been run elsewhere is told.
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import ctypes
 import itertools
 import math
@@ -97,6 +99,9 @@ def _read(document: pypdfium2.PdfDocument, source: int, limits: DocumentLimits) 
     pages = len(document)
     if pages > limits.pages:
         raise over_limit(f"it says that it has {pages} pages; at most {limits.pages} are read")
+    if pdfium.FPDF_GetFormType(document) == pdfium.FORMTYPE_ACRO_FORM:
+        with contextlib.suppress(pypdfium2.PdfiumError):
+            document.init_forms()  # before any page: it draws what was filled in
     # The picture first: a first page that can't be shown fails the document before work is put into it.
     picture, size = _first_page(document)
     text, unreadable = _text(document, pages, limits)
@@ -166,6 +171,8 @@ def drawn(page: pypdfium2.PdfPage) -> pyvips.Image:
         bitmap.fill_rect((255, 255, 255, 255), 0, 0, columns, rows)
         flags = pdfium.FPDF_ANNOT | pdfium.FPDF_REVERSE_BYTE_ORDER | pdfium.FPDF_RENDER_LIMITEDIMAGECACHE
         pdfium.FPDF_RenderPageBitmap(bitmap, page, 0, 0, columns, rows, 0, flags)
+        if page.formenv is not None:
+            pdfium.FPDF_FFLDraw(page.formenv, bitmap, page, 0, 0, columns, rows, 0, flags)
         pixels = bytes(bitmap.buffer)
     finally:
         bitmap.close()

@@ -20,10 +20,10 @@ import pyvips
 
 from contentplatform.processing.jobs.pdf import drawn
 
-_PAGE_WIDTH: Final = 595.0
-_PAGE_HEIGHT: Final = 842.0
-_MARGIN: Final = 54.0
-"""All in points: a sheet of A4."""
+_PAGE_WIDTH: Final = 420.0
+_PAGE_HEIGHT: Final = 595.0
+_MARGIN: Final = 34.0
+"""All in points: a sheet of A5, so that the letters can be read in a picture that fits a screen."""
 _LETTERS: Final = "cp1252"
 _ENOUGH_LETTERS: Final = 0.9
 """Of the visible characters; the others are drawn as question marks."""
