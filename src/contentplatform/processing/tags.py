@@ -26,7 +26,8 @@ _PRIVATE: Final = re.compile(
 )
 _WESTERN: Final = codecs.lookup("cp1252")  # found now: a sandboxed child can't load it any more
 _KEPT_CONTROLS: Final = "\n\t"
-_BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_JOINERS: Final = "\u200c\u200d"
+"""Invisible, but letters of Persian and faces of families are made with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,9 @@ def clean_text(text: str, characters: int) -> str:
 
 
 def _is_kept(character: str) -> bool:
-    if character in _KEPT_CONTROLS:
+    if character in _KEPT_CONTROLS or character in _JOINERS:
         return True
-    return unicodedata.category(character) not in {"Cc", "Cs", "Co", "Cn"} and character not in _BIDI
+    return unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 
 def clean_title(text: str) -> str:

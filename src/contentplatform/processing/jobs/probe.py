@@ -132,7 +132,7 @@ def _playable(streams: list[Any]) -> list[Any]:
 
 def _check_size(width: int, height: int, limits: VideoLimits) -> None:
     if width * height > limits.pixels or max(width, height) > limits.side:
-        most = f"{limits.pixels / 1e6:.0f} million, {limits.side} a side,"
+        most = f"{limits.pixels / 1e6:.3g} million, {limits.side} a side,"
         over_limit(f"its pictures have {width} x {height} pixels; at most {most} are processed", doing=_DOING)
 
 
