@@ -43,7 +43,7 @@ class Promise:
 
 
 def promise_of(descriptor: int, container_format: str, track: Any, header_seconds: float) -> Promise:
-    """What the file behind ``descriptor`` promises of ``track``; ``header_seconds`` is what FFmpeg makes of its header."""
+    """What the file behind ``descriptor`` promises of ``track``; ``header_seconds`` is by FFmpeg."""
     head, size = os.pread(descriptor, _HEAD_BYTES, 0), os.fstat(descriptor).st_size
     if container_format == "wav":
         return Promise(_seconds_of_wav(descriptor, size))

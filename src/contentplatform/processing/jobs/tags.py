@@ -37,7 +37,7 @@ _PRIVATE_NAME: Final = re.compile(
 )
 _PRIVATE_VALUE: Final = re.compile(
     r"[^\s@]+@[^\s@]+\.[^\s@]{2,}"  # an e-mail address
-    r"|[+-]\d{1,3}\.\d{3,}\s*,?\s*[+-]?\d{1,3}\.\d{3,}"  # a place, as ISO 6709 or as two decimal numbers
+    r"|[+-]?\d{1,3}\.\d{3,}\s*[,;]?\s*[+-]?\d{1,3}\.\d{3,}"  # a place, as ISO 6709 or as two decimal numbers
 )
 _OF_A_PROGRAM: Final = re.compile(r"processed by sox|lavf\d|lame|itunnorm|https?://www\.videolan", re.IGNORECASE)
 """Comments that programs leave, and nobody wrote."""

@@ -116,6 +116,8 @@ def drawn(envelope: Envelope, preset: WaveformPreset) -> NDArray[np.uint8]:
     sound is quiet it is drawn larger, up to eightfold.
     """
     lows, highs, squares = _columns(envelope, preset.width)
+    # Filled from the middle line on, even where all samples of a column lie on one side of it.
+    lows, highs = np.minimum(lows, 0), np.maximum(highs, 0)
     loudest = max(float(highs.max(initial=0)), -float(lows.min(initial=0)), _FILLED / _MOST_ENLARGED)
     half = preset.height / 2
     scale = half * _FILLED / loudest
