@@ -17,7 +17,8 @@ SHARED_MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
 
 NO_REAL_MEDIA: Final = "no folder of real media beside this checkout"
 NO_MOUNT: Final = "no right to mount a small file system here"
-ALLOWED_SKIPS: Final = frozenset({NO_REAL_MEDIA, NO_MOUNT})
+NO_CHROMIUM: Final = "no Chromium on this machine"
+ALLOWED_SKIPS: Final = frozenset({NO_REAL_MEDIA, NO_MOUNT, NO_CHROMIUM})
 """Nothing else may be skipped: any other skip is reported as a failure."""
 
 

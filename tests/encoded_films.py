@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,15 @@ _BT709: Final = (
 )
 _AAC: Final = ("-c:a", "aac", "-ac", "2", "-ar", "48000", "-b:a", "96k")
 _FAST_START: Final = ("-movflags", "+faststart")
+
+
+TRACKS: Final = (
+    SubtitleTrack(2, "subrip", is_text=True, language="en", title="English"),
+    SubtitleTrack(3, "ass", is_text=True, language="de", title="Deutsch"),
+    SubtitleTrack(4, "subrip", is_text=True, language="de", title="Schilder", is_forced=True),
+    SubtitleTrack(9, "hdmv_pgs_subtitle", is_text=False, language="fr"),
+)
+"""Of ``sample_clips.three_subtitles_mkv``, and one of pictures."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,13 @@ def two_rungs() -> EncodedFilm:
 
 
 @functools.cache
+def two_rungs_with_captions() -> EncodedFilm:
+    """The same, whose original has three tracks of subtitles."""
+    found = replace(two_rungs().facts, subtitles=TRACKS)
+    return replace(two_rungs(), source=sample_clips.three_subtitles_mkv(), facts=found)
+
+
+@functools.cache
 def small() -> EncodedFilm:
     """Five seconds of the four quarters, 320x180: one rung, three groups of pictures."""
     return encoded("small", facts(width=320, height=180, seconds=5.0))
@@ -123,11 +139,5 @@ def silent() -> EncodedFilm:
 @functools.cache
 def with_captions() -> EncodedFilm:
     """Two seconds with three tracks of subtitles in Matroska, of which one is forced, and a fourth of pictures."""
-    tracks = (
-        SubtitleTrack(2, "subrip", is_text=True, language="en", title="English"),
-        SubtitleTrack(3, "ass", is_text=True, language="de", title="Deutsch"),
-        SubtitleTrack(4, "subrip", is_text=True, language="de", title="Schilder", is_forced=True),
-        SubtitleTrack(9, "hdmv_pgs_subtitle", is_text=False, language="fr"),
-    )
-    found = facts(width=320, height=180, seconds=2.0, subtitles=tracks)
+    found = facts(width=320, height=180, seconds=2.0, subtitles=TRACKS)
     return encoded("captions", found, source=sample_clips.three_subtitles_mkv())
