@@ -71,7 +71,7 @@ lock:  ## Resolve the dependencies anew (needs uv)
 		--no-emit-find-links --universal --python-version 3.11 --custom-compile-command "make lock" --output-file product.lock
 	uv pip compile tests/emulator.txt --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--universal --python-version 3.11 --custom-compile-command "make lock" --output-file tests/emulator.lock
-	for layer in runtime images arrays raw media documents; do uv pip compile src/contentplatform_infra/layers/$$layer.txt --generate-hashes \
+	for layer in runtime images arrays media documents; do uv pip compile src/contentplatform_infra/layers/$$layer.txt --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --constraints requirements.lock --python-version 3.13 \
 		--python-platform x86_64-manylinux_2_28 --no-python-downloads $(IN_LAMBDA:%=--no-emit-package %) \
 		$$([ $$layer = arrays ] || echo --no-emit-package numpy) \

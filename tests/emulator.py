@@ -35,10 +35,11 @@ class Emulator:
     """One running server. ``stop`` ends it by its own process id.
 
     A ``guarded`` one speaks TLS only and enforces policies: functions may do what their roles allow, buckets what their
-    policies allow. Only the account's own key may do everything, as always there.
+    policies allow. Only the account's own key may do everything, as always there. ``beside`` leads its functions to
+    services that it lacks.
     """
 
-    def __init__(self, *, guarded: bool = False) -> None:
+    def __init__(self, *, guarded: bool = False, beside: Mapping[str, str] | None = None) -> None:
         program = HOME / "bin" / "ministack"
         if not program.exists():
             raise FileNotFoundError(f"there is no emulator at {HOME}: run `make emulator`")
@@ -56,6 +57,7 @@ class Emulator:
             "TMPDIR": str(self._folder),
             "S3_DATA_DIR": str(self._folder / "s3"),
             **self._guards(),
+            **(beside or {}),
         }
         with self.log.open("wb") as log:
             self._process = subprocess.Popen([program], env=variables, stdout=log, stderr=log, cwd=self._folder)

@@ -52,6 +52,8 @@ _RETRY_ATTEMPTS: Final = 2
 _EVENT_AGE: Final = Duration.hours(6)
 _LEFT_FOR_LAMBDA_ITSELF_MB: Final = 256
 """Of the memory of a function with decoders: for the interpreter around the job, which may have the rest."""
+_LEFT_AROUND_A_JOB_SECONDS: Final = 60
+"""Of its time: for fetching the original and storing what was made."""
 _DATA_FOLDER: Final = "/tmp/contentplatform"  # noqa: S108 - Lambda has no other folder that can be written to
 _MEANT_FOR_FUNCTIONS: Final = ("storage", "ingest", "processing", "aws")
 _ALWAYS_TOLD: Final = frozenset(
@@ -236,10 +238,18 @@ def environment_of(function: Function, settings: Settings, names: Names) -> dict
     for table, name, value, default in _settings(settings):
         if (table, name) not in _NEVER_TOLD and (value != default or (table, name) in _ALWAYS_TOLD):
             told[environment_name(table, name)] = str(value).lower() if isinstance(value, bool) else str(value)
-    room_bytes = (function.memory_mb - _LEFT_FOR_LAMBDA_ITSELF_MB) * 1024 * 1024
-    if len(function.layers) > 1 and settings.processing.job_memory_bytes > room_bytes:
-        told[environment_name("processing", "job_memory_bytes")] = str(room_bytes)
+    if len(function.layers) > 1:
+        for name, most in _most_of_a_job(function).items():
+            if getattr(settings.processing, name) > most:
+                told[environment_name("processing", name)] = str(most)
     return told
+
+
+def _most_of_a_job(function: Function) -> dict[str, int]:
+    """What a job may have of its function: it has to fail first, in words, where Lambda would just end it."""
+    room_bytes = (function.memory_mb - _LEFT_FOR_LAMBDA_ITSELF_MB) * 1024 * 1024
+    seconds = function.timeout_seconds - _LEFT_AROUND_A_JOB_SECONDS
+    return {"job_memory_bytes": room_bytes, "job_wall_seconds": seconds, "media_job_seconds": seconds}
 
 
 def _settings(settings: Settings) -> Iterator[tuple[str, str, Any, Any]]:

@@ -39,7 +39,6 @@ _DESCRIPTION: Final[Mapping[Layer, str]] = {
     Layer.RUNTIME: "What every function runs on: structured log and tracer",
     Layer.IMAGES: "The image decoders",
     Layer.ARRAYS: "Arithmetic on samples and pixels",
-    Layer.RAW: "What opens the raw files of cameras",
     Layer.MEDIA: "What films and sounds are parsed with",
     Layer.DOCUMENTS: "The PDF engine",
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from aws.deployment import Stack, deploy
+from aws.mediaconvert import MediaConvert
 from contentplatform.app import AwsHome, open_aws
 from contentplatform.config import AwsSettings, Settings, StorageSettings, environment_name
 from contentplatform.drivers.boto import Aws
@@ -36,6 +37,7 @@ class Deployed:
     """The platform on one emulator."""
 
     emulator: Emulator
+    mediaconvert: MediaConvert
     settings: Settings
     stacks: Mapping[str, Stack]
 
@@ -45,6 +47,7 @@ class Deployed:
         given = self.settings.aws
         return {
             **self.emulator.environment(ACCOUNT),
+            **self.mediaconvert.environment,
             environment_name("storage", "bucket_suffix"): SUFFIX,
             environment_name("aws", "account_id"): given.account_id,
             environment_name("aws", "edge_address"): given.edge_address,
@@ -92,21 +95,37 @@ def emulator_python() -> str:
 
 
 @pytest.fixture(scope="session")
-def guarded_emulator() -> Iterator[Emulator]:
+def mediaconvert() -> Iterator[MediaConvert]:
+    """MediaConvert's stand-in, which functions of the guarded emulator find."""
+    service = MediaConvert()
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="session")
+def guarded_emulator(mediaconvert: MediaConvert) -> Iterator[Emulator]:
     """An emulator that speaks TLS only and enforces roles and policies."""
-    server = Emulator(guarded=True)
+    server = Emulator(guarded=True, beside=mediaconvert.environment)
+    mediaconvert.serve(server.environment(ACCOUNT))
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
-def deployed(guarded_emulator: Emulator, assembly_for_emulator: Path, tmp_path_factory: TempPathFactory) -> Deployed:
+def deployed(
+    guarded_emulator: Emulator,
+    mediaconvert: MediaConvert,
+    assembly_for_emulator: Path,
+    tmp_path_factory: TempPathFactory,
+) -> Deployed:
     """The platform on the emulator of this test process. Tests share it, each below a folder of its own."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in guarded_emulator.environment(ACCOUNT).items():
             patch.setenv(name, value)
         stacks = deploy(Aws(region=REGION, account_id=ACCOUNT), assembly_for_emulator, STACKS, {"SignedUrls": "no"})
-    return Deployed(guarded_emulator, settings_for(guarded_emulator, tmp_path_factory.mktemp("data")), stacks)
+    return Deployed(
+        guarded_emulator, mediaconvert, settings_for(guarded_emulator, tmp_path_factory.mktemp("data")), stacks
+    )
 
 
 @pytest.fixture

@@ -278,8 +278,9 @@ class MediaConvert:
             aws_access_key_id=job.account, aws_secret_access_key=known["AWS_SECRET_ACCESS_KEY"], region_name=REGION
         )
         reached: dict[str, Any] = {"endpoint_url": known["AWS_ENDPOINT_URL"], "verify": known.get("AWS_CA_BUNDLE")}
-        self._check_trust(session.client("iam", **reached), job)
-        taken = session.client("sts", **reached).assume_role(RoleArn=job.asked["role"], RoleSessionName=job.id)
+        iam = session.client("iam", **reached)
+        self._check_trust(iam, job)
+        taken = session.client("sts", **reached).assume_role(RoleArn=_twin(iam, job), RoleSessionName=job.id)
         secret = taken["Credentials"]
         return session.client(
             "s3",
@@ -328,6 +329,22 @@ class MediaConvert:
                 """Say nothing."""
 
         return Handler
+
+
+def _twin(iam: Any, job: Job) -> str:
+    """A role with exactly the rights of the job's, which the account may take: the emulator has no service to do it."""
+    name = job.asked["role"].rpartition("/")[2]
+    twin = f"{name}-as-taken-by-the-service"
+    trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{job.account}:root"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    try:
+        arn = iam.create_role(RoleName=twin, AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    except iam.exceptions.EntityAlreadyExistsException:
+        arn = iam.get_role(RoleName=twin)["Role"]["Arn"]
+    for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+        rights = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+        iam.put_role_policy(RoleName=twin, PolicyName=policy, PolicyDocument=json.dumps(rights))
+    return str(arn)
 
 
 def make_role(aws: Aws) -> None:

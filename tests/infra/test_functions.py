@@ -145,6 +145,14 @@ def test_a_job_gets_no_more_memory_than_its_function_has() -> None:
     assert limit < BY_NAME["content-image-processor"].memory_mb << 20
 
 
+@pytest.mark.parametrize("function", [one for one in FUNCTIONS if len(one.layers) > 1], ids=lambda one: one.name)
+def test_a_job_ends_before_its_function_would(function: Function) -> None:
+    given = settings_of(processing={"job_wall_seconds": 7_200.0, "media_job_seconds": 7_200.0})
+    told = environment_of(function, given, NAMES)
+    for name in ("JOB_WALL_SECONDS", "MEDIA_JOB_SECONDS"):
+        assert float(told[f"CONTENTPLATFORM_PROCESSING_{name}"]) == function.timeout_seconds - 60
+
+
 # -- code and layers -----------------------------------------------------------------------------------------------
 
 

@@ -20,11 +20,9 @@ class Layer(StrEnum):
     RUNTIME = "runtime"
     """Powertools and the tracer: every function."""
     IMAGES = "images"
-    """libvips and the HEIC decoder: whoever draws a picture."""
+    """libvips, the HEIC decoder and LibRaw: whoever draws a picture."""
     ARRAYS = "arrays"
     """numpy, once for all that need it: a function and its layers may have 250 MB."""
-    RAW = "raw"
-    """LibRaw, which finds the picture in a camera's raw file."""
     MEDIA = "media"
     """FFmpeg's libraries, by PyAV."""
     DOCUMENTS = "documents"
@@ -63,7 +61,7 @@ FUNCTIONS: Final = (
         3_008,
         600,
         scratch_mb=2_048,
-        layers=(Layer.RUNTIME, Layer.IMAGES, Layer.ARRAYS, Layer.RAW),
+        layers=(Layer.RUNTIME, Layer.IMAGES, Layer.ARRAYS),
     ),
     Function(
         "content-video-processor",
@@ -97,7 +95,7 @@ FUNCTIONS: Final = (
         3_008,
         300,
         scratch_mb=2_048,
-        layers=(Layer.RUNTIME, Layer.IMAGES, Layer.DOCUMENTS),
+        layers=(Layer.RUNTIME, Layer.IMAGES, Layer.ARRAYS, Layer.DOCUMENTS),
     ),
     Function("content-generic-processor", "notes what can be told of any file", timeout_seconds=300),
     Function("update-metadata", "commits what processing found"),
