@@ -7,6 +7,7 @@ here beforehand can't be opened later.
 from __future__ import annotations
 
 import functools
+import re
 import struct
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -22,6 +23,8 @@ _PROGRAM_HEADER: Final = struct.Struct("<I4xQ16xQ")  # type, offset, size in the
 _INTERPRETER: Final = 3
 _MOST_HEADERS: Final = 200
 _LONGEST_PATH: Final = 4096
+_LIBRARY: Final = re.compile(r"([^\s:/]+\.so[^\s:]*):")
+"""As in "error while loading shared libraries: libm.so.6: cannot open …"."""
 _ENVIRONMENT: Final = {"LANG": "C.UTF-8"}
 
 
@@ -53,9 +56,9 @@ def _found(path: Path, _modified_ns: int, _size_bytes: int, doing: str) -> Progr
     listed = process.run(
         [str(loader), "--list", str(path)], doing=doing, timeout_seconds=_LIST_SECONDS, environment=_ENVIRONMENT
     )
-    missing = [line.split()[0] for line in listed.output.splitlines() if line.endswith("not found")]
-    if missing or not listed.succeeded:
-        lacks = f"lacks {', '.join(missing)}" if missing else "can't be loaded"
+    if not listed.succeeded:
+        missing = _LIBRARY.search(listed.last_words())
+        lacks = f"lacks {missing[1]}" if missing else "can't be loaded"
         raise ConfigurationInvalid(
             doing,
             f"{path.name} {lacks} on this machine",
