@@ -6,7 +6,9 @@ few seconds of sound between them: so memory is the same for a minute and for a 
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +21,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from contentplatform.errors import NoSpace, ProcessingFailed
+from contentplatform.errors import ProcessingFailed
 from contentplatform.processing.codecs import LOSSLESS_AUDIO
 from contentplatform.processing.embedded import clean_text
 from contentplatform.processing.jobs import raster, waveform
@@ -40,6 +42,8 @@ from contentplatform.processing.presets import (
 )
 
 _DOING: Final = "making the sound's renditions"
+_OUR_OWN_TROUBLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What is wrong where we write, and not with what we read; whoever started the job tells them apart."""
 _LONGEST_TITLE: Final = 200
 _PCM_BITS: Final = re.compile(r"pcm_[suf](\d+)")
 _SAMPLES_OF_FLAC: Final = slice(12, 14)
@@ -65,7 +69,7 @@ def render(request: Mapping[str, Any], source: int) -> Mapping[str, Any]:
 
     Raises:
         ProcessingFailed: broken, over a limit, or of a codec that no allowed decoder opens.
-        NoSpace: the disk is full.
+        OSError: the disk is full, or an encoding became larger than a file may be.
     """
     limits = VideoLimits(**request["limits"])
     with _opened(source, limits) as container:
@@ -101,9 +105,9 @@ def _opened(source: int, limits: VideoLimits) -> Iterator[InputContainer]:
     try:
         with open_container(source, limits, doing=_DOING) as container:
             yield container
-    except OSError as error:
-        if "No space left" in str(error):
-            raise NoSpace(_DOING, "the disk is full") from error
+    except (av.FFmpegError, OverflowError) as error:
+        if getattr(error, "errno", None) in _OUR_OWN_TROUBLE:
+            raise OSError(error.errno, os.strerror(error.errno)) from error
         raise decode_failure(error, doing=_DOING) from error
 
 
