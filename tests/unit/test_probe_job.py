@@ -292,6 +292,20 @@ def test_an_mp3_without_a_length_is_measured(probe: Probe) -> None:
     assert facts.duration_is_exact
 
 
+@pytest.mark.parametrize("frames", [1, 0x7FFF_FFFF])
+def test_an_mp3_that_lies_about_its_frames_is_measured(probe: Probe, tmp_path: Path, frames: int) -> None:
+    content = sample_clips.sound("mp3").read_bytes()
+    place = content.index(b"Info") + 8
+    lying = content[:place] + frames.to_bytes(4, "big") + content[place + 4 :]
+    assert probe(kept(tmp_path, lying)).duration_seconds == pytest.approx(2.0, abs=0.06)
+
+
+def test_an_mp3_that_is_cut_off_is_as_long_as_what_is_there(probe: Probe, tmp_path: Path) -> None:
+    content = sample_clips.sound("mp3").read_bytes()
+    facts = probe(kept(tmp_path, content[: len(content) // 2]))
+    assert facts.duration_seconds == pytest.approx(1.0, abs=0.06)
+
+
 def test_old_programs_letters(probe: Probe, tmp_path: Path) -> None:
     """Tags of a WAV have no encoding; those of Windows are no UTF-8."""
     content = sample_clips.sound("wav", "-metadata", "title=Müller").read_bytes()

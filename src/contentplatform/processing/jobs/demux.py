@@ -93,6 +93,10 @@ class Source:
         self._place = base + offset
         return self._place
 
+    def peek(self, place: int, size: int) -> bytes:
+        """Bytes of the file, from its very beginning; moves nothing."""
+        return os.pread(self._descriptor, size, place)
+
     def tell(self) -> int:
         """Where it is."""
         return self._place
@@ -106,6 +110,8 @@ class Opened:
     source: Source
     demuxer: str
     file_bytes: int
+    sound_start: int
+    """Where it begins behind its tags, in bytes."""
 
 
 def open_container(descriptor: int, limits: VideoLimits, *, doing: str) -> InputContainer:
@@ -124,7 +130,7 @@ def open_container(descriptor: int, limits: VideoLimits, *, doing: str) -> Input
 
 def open_source(descriptor: int, limits: VideoLimits, *, doing: str) -> Opened:
     """As ``open_container``, with what it reads from, which gives no more than was left of the bytes for headers."""
-    source, demuxer = _located(descriptor, limits, doing)
+    source, demuxer, sound_start = _located(descriptor, limits, doing)
     try:
         container = _headers_read(source, demuxer, limits)
     except (av.FFmpegError, OverflowError) as error:
@@ -132,7 +138,7 @@ def open_source(descriptor: int, limits: VideoLimits, *, doing: str) -> Opened:
             over_limit(f"its headers are longer than {_HEADER_BYTES >> 20} MiB, or there are none", doing=doing)
         raise decode_failure(error, doing=doing) from error
     _check_count(container, limits, doing)
-    return Opened(container, source, demuxer, os.fstat(descriptor).st_size)
+    return Opened(container, source, demuxer, os.fstat(descriptor).st_size, sound_start)
 
 
 def _headers_read(source: Source, demuxer: str, limits: VideoLimits) -> InputContainer:
@@ -236,8 +242,8 @@ def _refuse_to_open(_url: str, _flags: int, _options: dict[str, str]) -> NoRetur
     raise PermissionError("a container opens no other file")
 
 
-def _located(descriptor: int, limits: VideoLimits, doing: str) -> tuple[Source, str]:
-    """Where the film or sound begins, and its demuxer, from the first bytes and from nothing else."""
+def _located(descriptor: int, limits: VideoLimits, doing: str) -> tuple[Source, str, int]:
+    """What to read, by which demuxer, and where the sound begins: from the first bytes and from nothing else."""
     size = os.fstat(descriptor).st_size
     start = _behind_tags(descriptor, size, doing)
     head = os.pread(descriptor, HEAD_SIZE_BYTES, 0)
@@ -256,7 +262,7 @@ def _located(descriptor: int, limits: VideoLimits, doing: str) -> tuple[Source, 
         demuxer = "mpegvideo"
     # A tag that is larger than any cover is not read at all; its words are lost, and its memory is not spent.
     is_too_large = start > limits.cover_bytes + _TAG_SLACK_BYTES
-    return Source(descriptor, start if is_too_large else 0), demuxer
+    return Source(descriptor, start if is_too_large else 0), demuxer, start
 
 
 def _behind_tags(descriptor: int, size: int, doing: str) -> int:

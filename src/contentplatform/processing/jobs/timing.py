@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from contentplatform.processing.jobs.demux import Opened, decode_failure, is_cover
 
-_SAMPLED_PICTURES: Final = 120
+_SAMPLED_PICTURES: Final = 80
 _REORDERED: Final = 16
 """Pictures at the end of a sample that may be out of order: the ones between them were not read yet."""
 _SAMPLED_PACKETS: Final = 4_000
@@ -33,6 +33,9 @@ _SCAN_BYTES: Final = 96 << 20
 _MICROSECONDS: Final = 1_000_000
 _SCANNED: Final = frozenset({"mp3", "aac", "amr", "ac3", "eac3", "mpegvideo"})
 """Streams without a header that tells their length, and without places to go to."""
+_XING_WINDOW_BYTES: Final = 256
+_MP3_RATES: Final = (7_000, 700_000)
+"""Bits a second, with some room."""
 _PADDING_SECONDS: Final = 0.15
 _LONGEST_SECONDS: Final = 1e9
 
@@ -204,7 +207,7 @@ def _gaps_vary(gaps: Sequence[float], tick_seconds: float) -> bool:
 
 def measured_duration(opened: Opened, sample: Sample, said_seconds: float) -> Duration:
     """How long it is, where the header says ``said_seconds`` (0: nothing). Moves the container's place."""
-    if said_seconds and _is_indexed(opened):
+    if said_seconds and (_is_indexed(opened) or _is_counted(opened, said_seconds)):
         return Duration(said_seconds, is_exact=True, ends={})
     start = (opened.container.start_time or 0) / _MICROSECONDS
     ends, reached = (sample.ends, True) if sample.ended else _tail(opened, start + said_seconds)
@@ -215,6 +218,20 @@ def measured_duration(opened: Opened, sample: Sample, said_seconds: float) -> Du
     # The header of an MP3 knows what of the last packet is padding.
     knows_better = opened.demuxer == "mp3" and abs(measured - said_seconds) <= _PADDING_SECONDS
     return Duration(said_seconds if knows_better else measured, is_exact=True, ends=ends)
+
+
+def _is_counted(opened: Opened, said_seconds: float) -> bool:
+    """Whether an MP3's first frame has the number of all frames, and all their bytes are there."""
+    if opened.demuxer != "mp3":
+        return False
+    head = opened.source.peek(opened.sound_start, _XING_WINDOW_BYTES)
+    place = max(head.find(b"Xing"), head.find(b"Info"))
+    if place < 0 or len(head) < place + 16:
+        return False
+    flags, frames, size = (int.from_bytes(head[place + at : place + at + 4], "big") for at in (4, 8, 12))
+    is_there = 0 < size <= opened.file_bytes - opened.sound_start
+    # A number of frames that is a lie gives a rate that no MP3 has.
+    return flags & 3 == 3 and frames > 0 and is_there and _MP3_RATES[0] <= size * 8 / said_seconds <= _MP3_RATES[1]
 
 
 def _tail(opened: Opened, end_seconds: float) -> tuple[dict[int, float], bool]:
