@@ -106,8 +106,9 @@ def _opened(source: int, limits: VideoLimits) -> Iterator[InputContainer]:
         with open_container(source, limits, doing=_DOING) as container:
             yield container
     except (av.FFmpegError, OverflowError) as error:
-        if getattr(error, "errno", None) in _OUR_OWN_TROUBLE:
-            raise OSError(error.errno, os.strerror(error.errno)) from error
+        number = getattr(error, "errno", None)
+        if number in _OUR_OWN_TROUBLE:
+            raise OSError(number, os.strerror(number)) from error
         raise decode_failure(error, doing=_DOING) from error
 
 
