@@ -200,7 +200,6 @@ def test_the_kernel_knows_a_program_as_shut_in(bench: Bench) -> None:
     ("script", "limits", "code", "why"),
     [
         ("1 while 1", {"wall_seconds": 0.3}, ErrorCode.TIMEOUT, "it was not done after 0.3 s"),
-        ("1 while 1", {"cpu_seconds": 1}, ErrorCode.TIMEOUT, "it took more than 1 s of processor time"),
         (
             "$SIG{XCPU} = sub { exit 0 }; 1 while 1",
             {"cpu_seconds": 1},
@@ -232,7 +231,7 @@ def test_the_kernel_knows_a_program_as_shut_in(bench: Bench) -> None:
             "its results were larger than 5 MiB",
         ),
     ],
-    ids=["wall clock", "processor time", "deaf to warnings", "memory", "one file", "many files", "deleted files"],
+    ids=["wall clock", "processor time", "memory", "one file", "many files", "deleted files"],
 )
 def test_a_program_over_a_limit_is_ended(
     bench: Bench, script: str, limits: dict[str, Any], code: ErrorCode, why: str
