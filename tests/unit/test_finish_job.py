@@ -311,7 +311,7 @@ def test_a_rung_too_few_is_found(processor: LocalMediaProcessor, tmp_path: Path)
 
 def test_a_film_that_shows_nothing_still_has_a_poster() -> None:
     black = [frames.Look(float(n), 3.0, float(n == 2), 0.0, np.zeros(4)) for n in range(4)]
-    assert frames.most_like_the_others(black).seconds == 2.0
+    assert frames.most_telling(black).seconds == 2.0
 
 
 def test_a_playlist_that_leads_elsewhere_is_not_let_out(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 A film of up to a hundred seconds is decoded whole in its smaller rung, one tile a second; of a longer one only key
 frames are, a hundred of them. The poster is a frame of the first part of the film that is neither black nor blurred and
-looks most like the others there; it is taken from the best rung.
+looks like the others there; it is taken from the best rung.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ _FIRST_PART: Final = 3
 """The poster is of the first third."""
 _BLACK, _WHITE, _FLAT = 20.0, 238.0, 8.0
 """Mean and deviation of brightness beyond which a frame shows nothing."""
-_SHARP_SHARE: Final = 0.6
-"""Of the candidates' median sharpness: less is blurred."""
+_SHARPNESS_COUNTS: Final = 0.5
+"""A frame three times as sharp as is usual may be half as strange again. A close-up that is out of focus is neither."""
+_LEAST: Final = 1e-6
 _BINS: Final = 32
 
 
@@ -148,7 +149,7 @@ def storyboard(board_of: Board, places: Sequence[tuple[int, int]], size: tuple[i
 
 def poster(rung: rungs.OpenRung, looks: Sequence[Look]) -> pyvips.Image:
     """The representative frame, out of the best rung. Raises ProcessingFailed: it can't be decoded."""
-    wanted = most_like_the_others(looks).seconds
+    wanted = most_telling(looks).seconds
     keys = rung.copied.key_times
     exact = wanted / float(rung.unit) + (rung.copied.begin or 0)
     half_a_frame = 0.5 / rung.frame_rate
@@ -162,15 +163,21 @@ def poster(rung: rungs.OpenRung, looks: Sequence[Look]) -> pyvips.Image:
     return picture(frame, *fitted(frame.width, frame.height, POSTER))
 
 
-def most_like_the_others(looks: Sequence[Look]) -> Look:
-    """Of the frames that show something, and are sharp among their like, the one that is most like all of them."""
+def most_telling(looks: Sequence[Look]) -> Look:
+    """Of the frames that show something the one that is like the others, and sharper than they are."""
     shown = [look for look in looks if look.shows_something]
     if not shown:
         return max(looks, key=lambda look: (look.deviation, look.mean))
-    enough = median([look.sharpness for look in shown]) * _SHARP_SHARE
-    sharp = [look for look in shown if look.sharpness >= enough]
     usual = np.mean([look.histogram for look in shown], axis=0)
-    return min(sharp, key=lambda look: float(np.abs(look.histogram - usual).sum()))
+    strange = [float(np.abs(look.histogram - usual).sum()) for look in shown]
+    usually_strange = max(median(strange), _LEAST)
+    usually_sharp = max(median([look.sharpness for look in shown]), _LEAST)
+
+    def worth(place: int) -> float:
+        sharpness = math.log(max(shown[place].sharpness, _LEAST) / usually_sharp)
+        return sharpness * _SHARPNESS_COUNTS - strange[place] / usually_strange
+
+    return shown[max(range(len(shown)), key=worth)]
 
 
 def _look(frame: VideoFrame, seconds: float) -> Look:
