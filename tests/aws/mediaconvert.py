@@ -89,6 +89,7 @@ class MediaConvert:
         """Every job that was made, by its id, the oldest first."""
         self.asked: Counter[str] = Counter()
         """How often each operation was asked for."""
+        self._failures: list[tuple[int, str]] = []
         self._refusals: Counter[str] = Counter()
         self._passed_seconds = 0.0
         self._lock = threading.Lock()
@@ -151,6 +152,10 @@ class MediaConvert:
         while any(job.status not in _ENDED for job in self.jobs.values()):
             assert time.monotonic() < deadline, "jobs did not end"
             select_pause(0.01)
+
+    def fail_next(self, code: int, words: str) -> None:
+        """The job that begins next ends with this error."""
+        self._failures.append((code, words))
 
     def throttled(self, operation: str, times: int) -> None:
         """The next calls of an operation are refused: too many."""
@@ -247,6 +252,8 @@ class MediaConvert:
 
     def _encode(self, job: Job, folder: Path) -> None:
         settings = job.asked["settings"]
+        if self._failures:
+            raise Failed(*self._failures.pop(0))
         s3 = self._as_role(job)
         source = folder / "source"
         bucket, key = _place(settings["inputs"][0]["fileInput"])
