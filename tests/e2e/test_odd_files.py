@@ -51,7 +51,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     root = tmp_path_factory.mktemp("odd")
     for name in GOOD_NAMES:
         write(root, name, PICTURE)
-    write(root, RIGHT_TO_LEFT, b"words")
+    write(root, RIGHT_TO_LEFT, bytes(range(256)))
     write(root, "bad\udcff.jpg", PICTURE)
     write(root, "new\nline.jpg", PICTURE)
     write(root, AS_LONG_AS_CAN_BE + "k", PICTURE)

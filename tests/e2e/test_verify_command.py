@@ -47,11 +47,11 @@ def test_a_failed_check_is_an_exit_code(home: Commands) -> None:
 
 
 def test_a_kept_file_tells_its_type_size_age_and_hash(home: Commands, tmp_path: Path) -> None:
-    notes = tmp_path / "notes.txt"
-    notes.write_text("words\n", "utf-8")
-    home.run("add", notes)
-    shown = home.json("show", "notes.txt")
+    kept = tmp_path / "data.bin"
+    kept.write_bytes(bytes(range(256)))
+    home.run("add", kept)
+    shown = home.json("show", "data.bin")
     facts = shown["processing_metadata"]
-    assert (facts["content_type"], facts["size"]) == ("text/plain", 6)
+    assert (facts["content_type"], facts["size"]) == ("application/octet-stream", 256)
     assert facts["sha256"] == facts["etag"] == shown["file_hash"]
     assert facts["last_modified"] == shown["upload_time"]

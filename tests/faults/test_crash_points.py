@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 import contentplatform
+import sample_clips
 from contentplatform.drivers.crashpoint import POINTS, VARIABLE
 from e2e.commands import Commands
 from sample_media import encoded, photo
 
 DRIVEN_ELSEWHERE = ("storage.", "sqlite.", "transcoding.")
-POINTS_HERE = sorted(point for point in POINTS if not point.startswith(DRIVEN_ELSEWHERE))
+OF_A_FILM = "steps.transcoding_submitted"
+POINTS_HERE = sorted(point for point in POINTS if not point.startswith((*DRIVEN_ELSEWHERE, OF_A_FILM)))
 KILLED = -9
 ONE = encoded(photo(90, 60, seed=1), "JPEG")
 TWO = encoded(photo(60, 90, seed=2), "JPEG")
@@ -48,10 +50,21 @@ def test_an_add_that_dies_is_made_whole_by_the_next(pictures: Path, tmp_path: Pa
     )
     for key, item in items.items():
         assert item["file_hash"] == hashlib.sha256((pictures / key).read_bytes()).hexdigest()
-        assert len(item["renditions"]) == (0 if key == "words.txt" else 3)
+        assert len(item["renditions"]) == (4 if key == "words.txt" else 3)
     succeeded = [item["version_id"] for item in home.json("executions", "list", "--status", "succeeded")["items"]]
     assert sorted(succeeded) == sorted(item["version_id"] for item in items.values())
     # Deep: every byte is read and hashed.
+    assert home.json("fsck", "--deep") == {"clean": True, "deep": True, "findings": []}
+
+
+@pytest.mark.parametrize("point", [OF_A_FILM, "transcoding.completed", "steps.renditions_stored"])
+def test_an_add_of_a_film_that_dies_is_made_whole_by_the_next(tmp_path: Path, point: str) -> None:
+    home = Commands(tmp_path / "data")
+    Commands(home.data, environment={VARIABLE: f"{point}:1"}).run("add", sample_clips.film(), code=KILLED)
+    (item,) = home.json("add", sample_clips.film())["items"]
+    assert item["processing_status"] == "completed"
+    names = [rendition["name"] for rendition in item["renditions"]]
+    assert len(names) == len(set(names)) > 5
     assert home.json("fsck", "--deep") == {"clean": True, "deep": True, "findings": []}
 
 

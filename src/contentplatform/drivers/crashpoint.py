@@ -43,6 +43,7 @@ POINTS: Final = frozenset(
         "transcoding.claimed",
         "transcoding.stored",
         "transcoding.completed",
+        "steps.transcoding_submitted",
         "steps.renditions_stored",
         "steps.manifest_committed",
         "steps.plain_keys_written",
