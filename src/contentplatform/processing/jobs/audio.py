@@ -44,7 +44,9 @@ from contentplatform.processing.presets import (
 _DOING: Final = "making the sound's renditions"
 _OUR_OWN_TROUBLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What is wrong where we write, and not with what we read; whoever started the job tells them apart."""
-_LONGEST_TITLE: Final = 200
+_LONGEST_TITLE: Final = 100
+_MOST_CHAPTERS_TOLD: Final = 300
+"""In the facts, which have to fit into a record; the encodings have all of them."""
 _PCM_BITS: Final = re.compile(r"pcm_[suf](\d+)")
 _SAMPLES_OF_FLAC: Final = slice(12, 14)
 _BITS_OF_ALAC: Final = 17
@@ -87,7 +89,7 @@ def render(request: Mapping[str, Any], source: int) -> Mapping[str, Any]:
             "normalised": _normalised(gain_db) if request["normalise"] else None,
             **_damage(sound),
             "tags": told.tags.public,
-            "chapters": [asdict(chapter) for chapter in told.chapters],
+            "chapters": [asdict(chapter) for chapter in told.chapters[:_MOST_CHAPTERS_TOLD]],
             "has_cover": told.cover is not None,
             "cover": told.cover_trouble,
             "private": {"tags": told.tags.private} if told.tags.private else {},

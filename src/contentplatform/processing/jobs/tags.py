@@ -43,6 +43,7 @@ _OF_A_PROGRAM: Final = re.compile(r"processed by sox|lavf\d|lame|itunnorm|https?
 """Comments that programs leave, and nobody wrote."""
 _MOST_TAGS: Final = 64
 _MOST_CHARACTERS: Final = 1_000
+_MOST_PRIVATE, _PRIVATE_CHARACTERS = 20, 200
 _SEPARATORS: Final = re.compile(r"[;/,]")
 
 
@@ -64,7 +65,8 @@ def sorted_tags(sources: Iterable[Mapping[str, str]]) -> Tags:
             if not value or (name == "comment" and _OF_A_PROGRAM.match(value)):
                 continue
             if _PRIVATE_NAME.search(name) or (name in _CARRIED and _PRIVATE_VALUE.search(value)):
-                tags.private.setdefault(name, value)
+                if len(tags.private) < _MOST_PRIVATE:
+                    tags.private.setdefault(name, value[:_PRIVATE_CHARACTERS])
             elif name in _CARRIED:
                 tags.public.setdefault(name, value)
     return tags
