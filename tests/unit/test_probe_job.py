@@ -107,6 +107,34 @@ def test_hlg(probe: Probe) -> None:
     assert (video.hdr, video.color_transfer) == ("hlg", "arib-std-b67")
 
 
+def test_dolby_vision_is_told_from_the_layer_below_it(probe: Probe, tmp_path: Path) -> None:
+    """What the container says of the codec is enough; how to show it without is still said by the transfer."""
+    content = sample_clips.hdr10().read_bytes().replace(b"hvc1", b"dvh1")
+    (video,) = probe(kept(tmp_path, content)).video
+    assert (video.codec, video.hdr, video.color_transfer) == ("hevc", "dolby-vision", "smpte2084")
+
+
+def test_a_place_is_for_the_owners_eyes(probe: Probe) -> None:
+    path = sample_clips.folder() / "place.mov"
+    place = ("-metadata", "location=+52.5163+013.3777/", "-metadata", "title=Berlin")
+    sample_clips.ffmpeg("-i", str(sample_clips.film()), "-c", "copy", *place, str(path))
+    facts = probe(path)
+    assert facts.tags["title"] == "Berlin"
+    assert "+52.5163+013.3777/" in facts.private.values()
+    assert not any("52.51" in text for text in facts.tags.values())
+
+
+def test_a_film_that_begins_late_is_timed_from_its_start(probe: Probe) -> None:
+    path = sample_clips.folder() / "late.mkv"
+    late = ("-itsoffset", "0.5", "-i", str(sample_clips.silent()))
+    sample_clips.ffmpeg(*late, "-i", str(sample_clips.film()), "-map", "0:v", "-map", "1:a", "-c", "copy", str(path))
+    facts = probe(path)
+    assert facts.duration_seconds == pytest.approx(2.5, abs=0.005)
+    assert facts.video[0].start_seconds == pytest.approx(0.5, abs=0.005)
+    assert facts.video[0].duration_seconds == pytest.approx(2.0, abs=0.005)
+    assert facts.audio[0].start_seconds == 0
+
+
 def test_a_silent_film_has_no_sound(probe: Probe) -> None:
     facts = probe(sample_clips.silent())
     assert (len(facts.video), facts.audio, kind_of(facts)) == (1, (), MediaKind.VIDEO)

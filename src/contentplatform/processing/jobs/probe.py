@@ -293,7 +293,7 @@ def _span(stream: Stream, opened: Opened, duration: Duration) -> tuple[float, fl
         seconds = stream.duration * tick
     else:
         seconds = duration.seconds - start
-    return round(min(max(0.0, seconds), duration.seconds), 6), round(start, 6)
+    return round(min(max(0.0, seconds), duration.seconds), 6), round(start, 5)
 
 
 # -- the whole -------------------------------------------------------------------------------------------------------
