@@ -96,6 +96,36 @@ def test_a_workbook(read: Read) -> None:
     assert (rendered.metadata["sheets"], rendered.metadata["sheet_names"]) == (2, ["Sales", "Empty"])
 
 
+def test_days_and_times_of_a_workbook_are_shown_as_such(read: Read) -> None:
+    cells = (
+        (1, "45418"),
+        (2, "45418.5"),
+        (3, "0.75"),
+        (0, "45418"),
+        (4, "45418"),
+        (1, "1e99"),
+        (9, "45418"),
+        (1, "2958465.9999999"),
+        (1, "nan"),
+        (1, "-1"),
+    )
+    row = "".join(f'<c s="{style}"><v>{value}</v></c>' for style, value in cells)
+    parts = document_files.xlsx_parts(f"<row>{row}</row>")
+    relations = str(parts["xl/_rels/workbook.xml.rels"])
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/styles"
+    styles = f'<Relationship Id="r9" Type="{kind}" Target="styles.xml"/></Relationships>'
+    parts["xl/_rels/workbook.xml.rels"] = relations.replace("</Relationships>", styles)
+    parts["xl/styles.xml"] = (
+        '<styleSheet><numFmts><numFmt numFmtId="164" formatCode="yyyy\\-mm\\-dd hh:mm"/>'
+        '<numFmt numFmtId="165" formatCode="0.00 &quot;days&quot; [Red]"/></numFmts><cellStyleXfs><xf numFmtId="14"/>'
+        '</cellStyleXfs><cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="164"/><xf numFmtId="20"/>'
+        '<xf numFmtId="165"/></cellXfs></styleSheet>'
+    )
+    shown = text_of(read(XLSX, parts)).strip().split("\t")
+    assert shown[:4] == ["2024-05-06", "2024-05-06 12:00", "18:00:00", "45418"]
+    assert shown[4:] == ["45418", "1e99", "45418", "2958465.9999999", "nan", "-1"]
+
+
 def test_a_presentation_is_read_in_the_order_of_its_slides_without_the_speaker_s_notes(read: Read) -> None:
     rendered = read(PPTX, document_files.pptx_parts("Welcome", "Middle", "End"))
     assert text_of(rendered).split() == ["Welcome", "Middle", "End"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 from contentplatform.processing.jobs.archive import Archive
@@ -17,6 +19,13 @@ _MOST_SHARED: Final = 1_000_000
 _SHARED_CHARACTERS: Final = 20_000_000
 _CELL_CHARACTERS: Final = 32_767
 _ALPHABET: Final = 26
+# How a number is shown as a moment: the format's own numbers, and what stands for a day or an hour in any other.
+_DATE_FORMATS: Final = frozenset({*range(14, 23), *range(45, 48)})
+_NO_PART_OF_A_DATE: Final = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]')
+_DATE_LETTERS: Final = re.compile("[ydhs]", re.IGNORECASE)
+_FIRST_DAY: Final = datetime(1899, 12, 30)  # noqa: DTZ001 - a sheet's moments are of no zone
+_FIRST_DAY_1904: Final = datetime(1904, 1, 1)  # noqa: DTZ001 - same
+_MOST_FORMATS: Final = 65_536
 _TRUTH: Final = {"0": "FALSE", "1": "TRUE"}
 
 
@@ -55,21 +64,25 @@ def read_xlsx(archive: Archive, main: str, relations: Mapping[str, tuple[str, st
     """The cells of a workbook whose main part is ``main``. Raises ProcessingFailed as ``walk``."""
     sheets = Sheets([], Collected(limits.text_characters), [])
     parts: list[str] = []
+    first_day = _FIRST_DAY
 
     def start(element: str, attributes: Attributes) -> None:
-        if element == "sheet":
+        nonlocal first_day
+        if element == "workbookPr" and attributes.get("date1904") in {"1", "true"}:
+            first_day = _FIRST_DAY_1904
+        elif element == "sheet":
             sheets.names.append(attributes.get("name", "")[:100])
             # Its relation's id is one of its attributes, under a name that depends on who wrote it.
             parts.extend(relations[value][1] for value in attributes.values() if value in relations)
 
     walk(archive.pieces(main), limits.xml_depth, start=start)
-    shared: list[str] = []
-    for kind, target in relations.values():
-        if kind == "sharedStrings" and target in archive:
-            shared = _shared(archive.pieces(target), limits)
+    named = {kind: target for kind, target in relations.values() if target in archive}
+    shared = _shared(archive.pieces(named["sharedStrings"]), limits) if "sharedStrings" in named else []
+    dates = _dates(archive.pieces(named["styles"]), limits) if "styles" in named else []
+    book = _Book(shared, dates, first_day)
     for part in parts:
         if part in archive and not sheets.text.is_full:
-            sheet = _Sheet(shared, _Rows(sheets, limits.rows))
+            sheet = _Sheet(book, _Rows(sheets, limits.rows))
             walk(archive.pieces(part), limits.xml_depth, start=sheet.start, end=sheet.end, text=sheet.text)
             sheets.text.add("\n")
     return sheets
@@ -109,16 +122,78 @@ def _shared(pieces: Iterable[bytes], limits: DocumentLimits) -> list[str]:
     return found
 
 
+def _dates(pieces: Iterable[bytes], limits: DocumentLimits) -> list[bool]:
+    """Of each style of cells, whether it shows a number as a date or a time."""
+    own: dict[str, bool] = {}
+    found: list[bool] = []
+    inside = False
+
+    def start(element: str, attributes: Attributes) -> None:
+        nonlocal inside
+        if element == "numFmt" and len(own) < _MOST_FORMATS:
+            code = _NO_PART_OF_A_DATE.sub("", attributes.get("formatCode", "")[:255])
+            own[attributes.get("numFmtId", "")] = _DATE_LETTERS.search(code) is not None
+        elif element == "cellXfs":
+            inside = True
+        elif element == "xf" and inside and len(found) < _MOST_FORMATS:
+            name = attributes.get("numFmtId", "")
+            found.append(own.get(name, number(name, most=_MOST_FORMATS, least=0) in _DATE_FORMATS))
+
+    def end(element: str) -> None:
+        nonlocal inside
+        if element == "cellXfs":
+            inside = False
+
+    walk(pieces, limits.xml_depth, start=start, end=end)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """What all sheets of a workbook refer to."""
+
+    shared: Sequence[str]
+    dates: Sequence[bool]
+    first_day: datetime
+
+    def shown(self, kind: str, style: str, parts: Mapping[str, str]) -> str:
+        """A cell's content as text."""
+        value = parts.get("v", "")
+        if kind == "s":
+            place = number(value, most=len(self.shared), least=0)
+            return self.shared[place] if place < len(self.shared) else ""
+        if kind == "b":
+            return _TRUTH.get(value, value)
+        place = number(style, most=_MOST_FORMATS, least=0)
+        if kind == "n" and place < len(self.dates) and self.dates[place]:
+            return _moment(value, self.first_day)
+        return value or parts.get("t", "") or (f"={parts['f']}" if parts.get("f") else "")
+
+
+def _moment(value: str, first_day: datetime) -> str:
+    """The date, the time, or both, that a number of days stands for."""
+    try:
+        days = float(value)
+        moment = first_day + timedelta(seconds=round(days * 86_400))
+    except (ValueError, OverflowError):
+        return value  # no number, or a day that no calendar has
+    if days < 0:
+        return value
+    if days < 1:
+        return f"{moment:%H:%M:%S}"
+    return f"{moment:%Y-%m-%d}" if days == int(days) else f"{moment:%Y-%m-%d %H:%M}"
+
+
 class _Sheet:
     """The handlers for one sheet of a workbook."""
 
     _VALUES: Final = frozenset({"v", "t", "f"})
 
-    def __init__(self, shared: list[str], rows: _Rows) -> None:
-        self._shared = shared
+    def __init__(self, book: _Book, rows: _Rows) -> None:
+        self._book = book
         self._rows = rows
         self._cells: list[str] = []
-        self._kind = ""
+        self._kind = self._style = ""
         self._parts: dict[str, Collected] = {}
         self._current: Collected | None = None
 
@@ -126,7 +201,7 @@ class _Sheet:
         if element == "row":
             self._cells = []
         elif element == "c":
-            self._kind, self._parts = attributes.get("t", "n"), {}
+            self._kind, self._style, self._parts = attributes.get("t", "n"), attributes.get("s", ""), {}
             column = _column(attributes.get("r", ""))
             if column is not None:
                 self._cells.extend([""] * (min(column, _MOST_COLUMNS) - len(self._cells)))
@@ -138,23 +213,13 @@ class _Sheet:
             self._current = None
         elif element == "c" and len(self._cells) < _MOST_COLUMNS:
             parts = {name: str(part) for name, part in self._parts.items()}
-            self._cells.append(_shown(self._kind, parts, self._shared))
+            self._cells.append(self._book.shown(self._kind, self._style, parts))
         elif element == "row":
             self._rows.add(self._cells)
 
     def text(self, text: str) -> None:
         if self._current is not None:
             self._current.add(text)
-
-
-def _shown(kind: str, parts: Mapping[str, str], shared: list[str]) -> str:
-    value = parts.get("v", "")
-    if kind == "s":
-        place = number(value, most=len(shared), least=0)
-        return shared[place] if place < len(shared) else ""
-    if kind == "b":
-        return _TRUTH.get(value, value)
-    return value or parts.get("t", "") or (f"={parts['f']}" if parts.get("f") else "")
 
 
 def _column(reference: str) -> int | None:
