@@ -18,6 +18,7 @@ from contentplatform.processing.answers import (
     rendered,
     video_renditions,
 )
+from contentplatform.processing.claims import media_facts
 from contentplatform.processing.playlists import check, refers
 from contentplatform.processing.port import MediaFacts, MediaProcessor, Rendered, RenderedFile
 from contentplatform.processing.presets import (
@@ -97,7 +98,7 @@ class LocalMediaProcessor(MediaProcessor):
         request = {"job": "probe", "limits": asdict(self._video_limits)}
         report = self._media.run(request, source, scratch, doing=_PROBING)
         try:
-            return MediaFacts.from_json(report.result)
+            return media_facts(report.result)
         except ValueError as error:
             raise nonsense(_PROBING, str(error)) from error
 
