@@ -132,6 +132,8 @@ def test_a_whole_sound_is_not_called_damaged(attack: Attack) -> None:
         facts = attack.facts(whole(extension))
         assert "damaged" not in facts, extension
         assert facts["duration_is_exact"], extension
+    for rate_hz in ("8000", "22050", "32000"):
+        assert "damaged" not in attack.facts(sample_clips.sound("mp3", "-ar", rate_hz)), rate_hz
 
 
 # -- lies of headers (H27) -------------------------------------------------------------------------------------------

@@ -28,6 +28,8 @@ _SLOWEST, _FASTEST = 7_000, 700_000
 """Bits a second that an MP3 may have on average; a frame count that means others is a lie."""
 _SAMPLES_OF_FAST, _SAMPLES_OF_SLOW = 1_152, 576
 _FIRST_FAST_HZ: Final = 32_000
+_FRAMES_OF_PADDING: Final = 4
+"""So many of an MP3's may hold nothing but the encoder's delay, which decoders leave out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def _end_of_ogg(head: bytes, tail: bytes, track: Any) -> float | None:
 
 
 def _seconds_of_mp3(descriptor: int, size: int, rate_hz: int) -> float | None:
-    """By the count of frames in the first frame, if that is plausible for a file of this size."""
+    """At least, by the count of frames in the first frame, if that is plausible for a file of this size."""
     start, head = 0, os.pread(descriptor, 10, 0)
     if head[:3] == b"ID3" and len(head) == 10:
         start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
@@ -103,7 +105,8 @@ def _seconds_of_mp3(descriptor: int, size: int, rate_hz: int) -> float | None:
         place = first.find(name)
         if 0 <= place <= len(first) - 12 and first[place + 7] & _HAS_FRAMES and rate_hz:
             samples = _SAMPLES_OF_FAST if rate_hz >= _FIRST_FAST_HZ else _SAMPLES_OF_SLOW
-            seconds = int.from_bytes(first[place + 8 : place + 12]) * samples / rate_hz
+            frames = int.from_bytes(first[place + 8 : place + 12]) - _FRAMES_OF_PADDING
+            seconds = frames * samples / rate_hz
             is_plausible = seconds > 0 and _SLOWEST <= (size - start) * 8 / seconds <= _FASTEST
             return seconds if is_plausible else None
     return None
