@@ -148,9 +148,13 @@ class Archive:
                 if entry.method == _STORED:
                     yield packed
                     continue
-                while packed and not inflate.eof:
-                    yield inflate.decompress(packed, _PIECE_BYTES)
+                is_pending = True
+                while is_pending and not inflate.eof:
+                    piece = inflate.decompress(packed, _PIECE_BYTES)
                     packed = inflate.unconsumed_tail
+                    # A full piece may have left more inside, though all that was packed has been taken.
+                    is_pending = bool(packed) or len(piece) == _PIECE_BYTES
+                    yield piece
         except zlib.error as error:
             raise broken(str(error)) from error
 
