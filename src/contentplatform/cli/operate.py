@@ -199,7 +199,7 @@ def demo(session: Session) -> int:
             (
                 shown(item["file_path"]),
                 rendition["name"],
-                f"{rendition.get('width', '')}×{rendition.get('height', '')}",
+                f"{rendition['width']}×{rendition['height']}" if "width" in rendition else "",
                 size(rendition["size"]),
                 shown(rendition["key"]),
             )

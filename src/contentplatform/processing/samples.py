@@ -1,8 +1,9 @@
-"""Sample media for the demonstration and the self-check, drawn here: the package carries no pictures.
+"""Sample media for the demonstration and the self-check, made here: the package carries none.
 
-PNG and GIF are simple enough to be written in plain Python. The photograph is drawn as PNG, made a JPEG by the same
-sandboxed job that makes every rendition, and then told what a phone tells: that it is turned, where it was taken, and
-whose it is.
+PNG, GIF, WAV and PDF are simple enough to be written in plain Python. The photograph is drawn as PNG, made a JPEG by
+the same sandboxed job that makes every rendition, and then told what a phone tells: that it is turned, where it was
+taken, and whose it is. The film is a walk along a drawn landscape, with music and subtitles, put together by the FFmpeg
+program out of our own files.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import math
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from contentplatform.drivers import process
+from contentplatform.errors import ConfigurationInvalid
+from contentplatform.processing.gates import installed_program
 from contentplatform.processing.local import LocalMediaProcessor
 
 _PHOTO_SIZE: Final = (800, 600)
@@ -27,17 +31,93 @@ _SKY_SHADES: Final = 128
 _RIDGES: Final = ((0.52, 0.10, 1.7, (96, 112, 148)), (0.66, 0.08, 2.9, (64, 84, 104)), (0.80, 0.06, 4.3, (30, 48, 52)))
 """Of each range of hills: height of its foot, height of its tops, how jagged it is, its colour."""
 
+_FILM_SIZE: Final = (640, 360)
+_FILM_SECONDS: Final = 6
+_WALK_PIXELS: Final = 240
+_FILM_LIMIT_SECONDS: Final = 60.0
+_MUSIC_RATE_HZ: Final = 24_000
+_NOTES_HZ: Final = (261.63, 329.63, 392.00, 523.25, 392.00, 329.63, 261.63, 196.00)
+_NOTE_SECONDS: Final = 0.75
+_SUBTITLES: Final = """1
+00:00:00,500 --> 00:00:02,500
+Hills at dusk
+
+2
+00:00:03,000 --> 00:00:05,500
+and nobody about.
+"""
+_PAGES: Final = (
+    ("Content Platform", "A sample document with two pages.", "Its words can be found: try to search for badger."),
+    ("The second page", "Only the first one is shown as a picture."),
+)
+SAMPLE_PAGES: Final = len(_PAGES)
+SAMPLE_WORD: Final = "badger"
+"""Of the document's text."""
+
 ARTIST: Final = "Sample Photographer"
 COPYRIGHT: Final = "(c) Content Platform samples"
 
 
 def make_samples(folder: Path) -> tuple[Path, ...]:
-    """Write a turned photograph with credit and place, a transparent logo, an animation and a text into ``folder``."""
-    logo, spinner, text = folder / "logo.png", folder / "spinner.gif", folder / "notes.txt"
+    """Write samples of every kind into ``folder``.
+
+    A turned photograph with credit and place, a transparent logo, an animation, a film with subtitles, a sound, a
+    document, and a file of which nothing can be made.
+    """
+    logo, spinner, data = folder / "logo.png", folder / "spinner.gif", folder / "numbers.bin"
     logo.write_bytes(_png(*_LOGO_SIZE, 6, b"", _logo_rows(*_LOGO_SIZE)))
     spinner.write_bytes(_gif(*_SPINNER_SIZE, [_spinner_pixels(frame) for frame in range(_SPINNER_FRAMES)]))
-    text.write_text("Not a picture: kept as it is, with its facts.\n", encoding="utf-8")
-    return sample_photo(folder), logo, spinner, text
+    data.write_bytes(bytes(range(256)))
+    return sample_photo(folder), logo, spinner, sample_film(folder), sample_sound(folder), sample_document(folder), data
+
+
+def sample_film(folder: Path) -> Path:
+    """Write an MP4 of six seconds into ``folder``, with sound and English subtitles.
+
+    Raises:
+        ConfigurationInvalid: there is no FFmpeg program, or it can't do this.
+    """
+    film = folder / "evening walk.mp4"
+    width, height = _FILM_SIZE
+    palette = b"".join(bytes(colour) for colour in _landscape_colours())
+    with tempfile.TemporaryDirectory() as name:
+        drawing, music, words = Path(name) / "drawing.png", Path(name) / "music.wav", Path(name) / "words.srt"
+        drawing.write_bytes(
+            _png(width + _WALK_PIXELS, height, 3, palette, _landscape_rows(width + _WALK_PIXELS, height))
+        )
+        music.write_bytes(_wav())
+        words.write_text(_SUBTITLES, encoding="utf-8")
+        walk = f"crop={width}:{height}:t*{_WALK_PIXELS / _FILM_SECONDS:g}:0,format=yuv420p"
+        sources = ("-loop", "1", "-framerate", "24", "-i", str(drawing), "-i", str(music), "-i", str(words))
+        encoders = ("-c:v", "libx264", "-preset", "veryfast", "-threads", "1", "-c:a", "aac", "-c:s", "mov_text")
+        told = ("-metadata:s:s:0", "language=eng", "-metadata", "title=An evening walk")
+        same = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact")
+        arguments = (*sources, "-vf", walk, *encoders, *told, *same, "-t", str(_FILM_SECONDS), "-y", str(film))
+        made = process.run(
+            [str(installed_program()), "-nostdin", "-loglevel", "error", *arguments],
+            doing="making a sample film",
+            timeout_seconds=_FILM_LIMIT_SECONDS,
+            environment={"LANG": "C.UTF-8"},
+        )
+    if not made.succeeded:
+        raise ConfigurationInvalid(
+            "making a sample film", "the FFmpeg program could not make one", private=made.last_words()
+        )
+    return film
+
+
+def sample_sound(folder: Path) -> Path:
+    """Write a WAV of a few notes into ``folder``."""
+    path = folder / "music box.wav"
+    path.write_bytes(_wav())
+    return path
+
+
+def sample_document(folder: Path) -> Path:
+    """Write a PDF of two pages into ``folder``."""
+    path = folder / "letter.pdf"
+    path.write_bytes(_pdf(_PAGES))
+    return path
 
 
 def sample_photo(folder: Path) -> Path:
@@ -160,6 +240,52 @@ def _gif_codes(pixels: bytes) -> bytes:
     codes.append(end)
     blocks = (codes[start : start + 255] for start in range(0, len(codes), 255))
     return b"".join(bytes([len(block)]) + block for block in blocks) + b"\0"
+
+
+def _wav() -> bytes:
+    """Eight notes of a music box, each fading away, on two channels."""
+    samples = bytearray()
+    for note in _NOTES_HZ:
+        for number in range(int(_NOTE_SECONDS * _MUSIC_RATE_HZ)):
+            place = number / _MUSIC_RATE_HZ
+            swing = math.sin(2 * math.pi * note * place) + 0.3 * math.sin(6 * math.pi * note * place)
+            loud = 9_000 * math.exp(-4 * place) * min(1.0, number / 100)
+            samples += struct.pack("<hh", round(loud * swing), round(0.7 * loud * swing))
+    form = struct.pack("<HHIIHH", 1, 2, _MUSIC_RATE_HZ, _MUSIC_RATE_HZ * 4, 4, 16)
+    body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(samples)) + samples
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _pdf(pages: Sequence[Sequence[str]]) -> bytes:
+    """Pages of A5 with a headline and lines, in a font that every reader has."""
+    texts = [_pdf_text(lines) for lines in pages]
+    kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(texts)))
+    parts = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(texts)} >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for number, text in enumerate(texts):
+        page = f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 420 595] /Contents {5 + 2 * number} 0 R"
+        parts.append(f"{page} /Resources << /Font << /F 3 0 R >> >> >>")
+        parts.append(f"<< /Length {len(text)} >>\nstream\n{text}\nendstream")
+    document, places = "%PDF-1.4\n", []
+    for number, part in enumerate(parts, start=1):
+        places.append(len(document))
+        document += f"{number} 0 obj\n{part}\nendobj\n"
+    table = "".join(f"{place:010d} 00000 n \n" for place in places)
+    count = len(parts) + 1
+    end = f"trailer\n<< /Size {count} /Root 1 0 R >>\nstartxref\n{len(document)}\n%%EOF\n"
+    return f"{document}xref\n0 {count}\n0000000000 65535 f \n{table}{end}".encode("ascii")
+
+
+def _pdf_text(lines: Sequence[str]) -> str:
+    """What draws a headline and lines below it; none of ours has a character that would have to be escaped."""
+    drawn = [
+        f"BT /F {24 if number == 0 else 13} Tf 40 {500 - 34 * number} Td ({line}) Tj ET"
+        for number, line in enumerate(lines)
+    ]
+    return "\n".join(drawn)
 
 
 def _with_exif(jpeg: bytes) -> bytes:

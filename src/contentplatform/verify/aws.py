@@ -88,6 +88,9 @@ class AwsChecks(HomeChecks):
             if rendition.name == "thumbnail":
                 self._photo = _Photo(rendition.key, rendition.sha256, rendition.content_type)
 
+    def takes_films(self) -> bool:
+        return False
+
     def settle(self) -> None:
         """Wait, at most two minutes, until the queue has been empty for a moment."""
         quiet = 0

@@ -8,6 +8,7 @@ from contentplatform.app import LocalHome
 from contentplatform.catalog.port import Record
 from contentplatform.drivers.volumes import Encryption, encryption_of
 from contentplatform.findings import CheckRun, Severity, run_checks
+from contentplatform.processing.gates import look_at_versions
 from contentplatform.storage.port import BucketRole
 from contentplatform.verify.report import FailedCheck, UnsureCheck
 from contentplatform.verify.verification import HomeChecks
@@ -24,6 +25,7 @@ class LocalChecks(HomeChecks):
         del run
         yield "the catalog's tables are whole", self._catalog
         yield "jobs on untrusted bytes are fenced in", self._sandbox
+        yield "what reads untrusted bytes has no known holes", self._versions
 
     def after(self, run: str) -> Iterator[tuple[str, Callable[[], str]]]:
         del run
@@ -32,6 +34,9 @@ class LocalChecks(HomeChecks):
 
     def shown(self, record: Record) -> None:
         """Nothing more is looked at."""
+
+    def takes_films(self) -> bool:
+        return True
 
     def settle(self) -> None:
         self._home.take_in_all()
@@ -61,6 +66,13 @@ class LocalChecks(HomeChecks):
         if gaps:
             raise UnsureCheck("; ".join(gaps))
         return "no network, own files only, limits on memory, time and size"
+
+    def _versions(self) -> str:
+        gates = look_at_versions()
+        closed = [f"{gate.name}: {gate.problem}" for gate in gates if not gate.is_open]
+        if closed:
+            raise FailedCheck("; ".join(closed))
+        return ", ".join(f"{gate.name} {gate.version}" for gate in gates)
 
     def _permissions(self) -> str:
         folder = self._platform.settings.data_folder

@@ -20,7 +20,14 @@ from contentplatform.clock import IdSource
 from contentplatform.errors import ErrorCode, NotFound, PlatformError
 from contentplatform.ingest.service import raw_key
 from contentplatform.media import ProcessingStatus, file_id
-from contentplatform.processing.samples import sample_photo
+from contentplatform.processing.samples import (
+    SAMPLE_PAGES,
+    SAMPLE_WORD,
+    sample_document,
+    sample_film,
+    sample_photo,
+    sample_sound,
+)
 from contentplatform.storage.port import BucketRole, ByteRange, ObjectVersion, PutOptions, erase, walk_versions
 from contentplatform.together import repeated
 from contentplatform.verify.report import FailedCheck, Report, Row, Verdict, judged
@@ -31,7 +38,7 @@ from contentplatform.workflow.publication import manifest_key
 FOLDER: Final = "_verify"
 _RECENT_EXECUTIONS: Final = 200
 _SUCCESS_RATE: Final = 0.95
-_MADE: Final = ("photo.jpg", "note.txt", "broken.jpg", "bucket.txt")
+_MADE: Final = ("photo.jpg", "film.mp4", "sound.wav", "letter.pdf", "broken.jpg", "bucket.txt")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -53,6 +60,10 @@ class HomeChecks(ABC):
     @abstractmethod
     def shown(self, record: Record) -> None:
         """A photo has gone through: the checks behind may look at what became of it."""
+
+    @abstractmethod
+    def takes_films(self) -> bool:
+        """Whether a film is put through: where somebody charges for its encoding, none is."""
 
     @abstractmethod
     def settle(self) -> None:
@@ -98,6 +109,9 @@ class Verification:
         yield from self._of_home.before(self._run)
         yield "the workflow's definition is sound", self._definition
         yield "an image goes through", self._image
+        if self._of_home.takes_films():
+            yield "a video goes through", self._film
+        yield "a sound goes through", self._sound
         yield "a document goes through", self._document
         yield "a broken file named .jpg fails, in words", self._broken
         yield "records are well-formed", self._records
@@ -138,23 +152,41 @@ class Verification:
 
     def _image(self) -> str:
         with tempfile.TemporaryDirectory() as folder:
-            record = self._put_through("photo.jpg", sample_photo(Path(folder)).read_bytes())
+            record = self._completed("photo.jpg", sample_photo(Path(folder)), {"thumbnail", "medium", "webp"})
+        self._of_home.shown(record)
+        return "thumbnail, medium and WebP appeared"
+
+    def _film(self) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            record = self._completed("film.mp4", sample_film(Path(folder)), {"480p", "hls", "poster", "captions-en"})
+        return f"{len(record.renditions)} renditions appeared, HLS and captions among them"
+
+    def _sound(self) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            record = self._completed("sound.wav", sample_sound(Path(folder)), {"m4a", "opus", "waveform", "peaks"})
+        loudness = record.processing_metadata.get("loudness", {}).get("integrated_lufs")
+        return f"AAC, Opus, waveform and peaks appeared; its loudness is {loudness} LUFS"
+
+    def _document(self) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            record = self._completed("letter.pdf", sample_document(Path(folder)), {"thumbnail", "medium", "text"})
+        pages = record.processing_metadata.get("pages")
+        if pages != SAMPLE_PAGES or SAMPLE_WORD not in str(record.processing_metadata.get("text")):
+            raise FailedCheck("pages and text are not those of the document")
+        return f"its {pages} pages were counted, its text was read, its first page is shown"
+
+    def _completed(self, name: str, sample: Path, wanted: set[str]) -> Record:
+        """Put a file through; its record, once it is completed with these renditions, each as the record says."""
+        record = self._put_through(name, sample.read_bytes())
         if record.status is not ProcessingStatus.COMPLETED:
             raise FailedCheck(f"ended {record.status.value}: {record.error}")
         for rendition in record.renditions:
             if self._platform.store.head(BucketRole.PROCESSED, rendition.key).sha256 != rendition.sha256:
                 raise FailedCheck(f"{rendition.key} is not the rendition that the record names")
-        missing = {"thumbnail", "medium", "webp"} - {rendition.name for rendition in record.renditions}
+        missing = wanted - {rendition.name for rendition in record.renditions}
         if missing:
             raise FailedCheck(f"no {', '.join(sorted(missing))}")
-        self._of_home.shown(record)
-        return "thumbnail, medium and WebP appeared"
-
-    def _document(self) -> str:
-        record = self._put_through("note.txt", b"Content Platform verifies itself.\n" * 20)
-        if record.status is not ProcessingStatus.COMPLETED:
-            raise FailedCheck(f"ended {record.status.value}: {record.error}")
-        return f"completed as {record.content_type}"
+        return record
 
     def _broken(self) -> str:
         record = self._put_through("broken.jpg", b"This is text, whatever its name says.\n")
