@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +20,7 @@ from typing import Any, Final
 from contentplatform.catalog.port import LedgerEntry, Rendition
 from contentplatform.catalog.search import TEXT_KEY, words
 from contentplatform.drivers.files import translated_os_errors
-from contentplatform.errors import Corrupt
+from contentplatform.errors import Corrupt, ErrorCode, ProcessingFailed
 from contentplatform.processing.playlists import children_first, film_names, refers, renamed
 from contentplatform.processing.port import MediaFacts, Rendered, RenderedFile, Rung
 from contentplatform.processing.presets import VideoLimits, public_key
@@ -126,7 +127,8 @@ class RenditionShelf:
         """An object's bytes as a file: where the store keeps files, the very file; else a download.
 
         Raises:
-            NotFound: there is none. NoSpace: it does not fit the scratch folder.
+            NotFound: there is none. NoSpace: it does not fit the scratch folder now.
+            ProcessingFailed: it never would: a function has so much room and no more.
         """
         if isinstance(self._store, HasLocalFiles):
             yield self._store.local_file(self._store.head(bucket, key, version_id=version_id))
@@ -137,6 +139,7 @@ class RenditionShelf:
             self._store.open(bucket, key, version_id=version_id) as reader,
             path.open("wb") as target,
         ):
+            _check_fits(reader.version, scratch)
             for chunk in reader.chunks():
                 target.write(chunk)
         try:
@@ -203,6 +206,17 @@ def public_names(key: str, facts: MediaFacts, rungs: Sequence[Rung]) -> dict[str
     """The base name of every public file of a video, by its rendition's name, for playlists to refer to."""
     names = film_names((rung.name for rung in rungs), facts.subtitles, VideoLimits().subtitle_tracks)
     return {name: _base_name(public_key(name, key, extension)) for name, extension in names.items()}
+
+
+def _check_fits(version: ObjectVersion, scratch: Path) -> None:
+    room_bytes = shutil.disk_usage(scratch).total
+    if version.size_bytes > room_bytes:
+        raise ProcessingFailed(
+            f"fetching {version.key}",
+            f"it has {version.size_bytes / 1e9:.1f} GB, and there is room for {room_bytes / 1e9:.1f} GB only where it "
+            "would be looked at",
+            code=ErrorCode.LIMIT,
+        )
 
 
 def _base_name(key: str) -> str:

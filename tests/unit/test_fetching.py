@@ -1,0 +1,50 @@
+"""Fetching what is to be processed, where the store has no files of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from contentplatform.errors import ErrorCode, ProcessingFailed
+from contentplatform.storage.port import BucketRole, ByteRange, ObjectReader, PutOptions
+from contentplatform.together import in_turn
+from contentplatform.workflow.publication import Publication
+from contentplatform.workflow.renditions import RenditionShelf
+from fakes.catalog import FakeCatalog
+from fakes.clock import FakeClock, SequentialIds
+from fakes.edge import MemoryEdge
+from fakes.object_store import MemoryObjectStore, MemoryReader
+
+
+class HugeObjects(MemoryObjectStore):
+    """Says that everything is larger than any disk; nobody may read it."""
+
+    @contextmanager
+    def open(
+        self, bucket: BucketRole, key: str, *, version_id: str | None = None, byte_range: ByteRange | None = None
+    ) -> Iterator[ObjectReader]:
+        del byte_range
+        yield MemoryReader(replace(self.head(bucket, key, version_id=version_id), size_bytes=1 << 60), b"")
+
+
+def shelf(store: MemoryObjectStore, clock: FakeClock) -> RenditionShelf:
+    return RenditionShelf(store, Publication(store, FakeCatalog(), MemoryEdge(clock)), in_turn)
+
+
+def test_what_never_fits_is_refused_once_and_in_words_before_it_is_fetched(tmp_path: Path) -> None:
+    clock = FakeClock()
+    store = HugeObjects(clock, SequentialIds())
+    store.put(BucketRole.PRIMARY, "long.mov", BytesIO(b"a film"), PutOptions())
+    with (
+        pytest.raises(
+            ProcessingFailed, match=r"fetching long\.mov: it has 1152921504\.6 GB, and there is room"
+        ) as failed,
+        shelf(store, clock).opened(BucketRole.PRIMARY, "long.mov", tmp_path),
+    ):
+        pass
+    assert failed.value.code is ErrorCode.LIMIT
