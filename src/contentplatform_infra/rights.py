@@ -253,13 +253,14 @@ _TAKE_IN: Final = (
 """Ingest brings one key to what the store says: raw copy, record, execution, public keys."""
 _RECORD_A_FAILURE: Final = (*_TAKE_OFF, *_MANIFESTS, *_RECORDS, *_STOP_ENCODING)
 """The failed step itself, and what runs for an execution that ended past every step."""
-_RENDER: Final = (
+_COMPLETE: Final = (
     *_ORIGINALS,
     OnBucket(BucketRole.PROCESSED, _LIST_VERSIONS),
     OnObjects(BucketRole.PROCESSED, (VERSIONS_PREFIX,), (*_READ, *_READ_TAGS, *_WRITE, *_WRITE_TAGS, *_ERASE)),
     OnTable(METADATA, _GET_AND_PUT),
-    OnTable(LEDGER, _ENTRIES, ("by-content",)),
+    OnTable(LEDGER, ("dynamodb:GetItem", "dynamodb:Query"), ("by-content",)),
 )
+_RENDER: Final = (*_COMPLETE, OnTable(LEDGER, _GET_AND_PUT))
 """A processor reads the original, and writes the version's own renditions or takes over those of the same content."""
 _ENCODE: Final = (
     OnParameter(ROLE_PARAMETER),
@@ -290,7 +291,7 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
         OnTable(METADATA, _GET_AND_PUT),
         OnTable(LEDGER, ("dynamodb:GetItem",)),
     ),
-    "content-video-finisher": (*_RENDER, OnEncodings(("mediaconvert:GetJob",))),
+    "content-video-finisher": (*_COMPLETE, OnEncodings(("mediaconvert:GetJob",))),
     "content-audio-processor": _RENDER,
     "content-document-processor": _RENDER,
     "content-generic-processor": (*_ORIGINALS, OnTable(METADATA, _GET_AND_PUT), OnTable(LEDGER, _GET_AND_PUT)),
