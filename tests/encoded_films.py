@@ -94,13 +94,14 @@ def encoded(
     """The rungs of a film with these facts; ``pictures`` are arguments for the input, ``more`` for the output."""
     video = found.video[0]
     seconds = video.duration_seconds
+    is_whole = pictures is not None and "lavfi" not in pictures  # a film, with its own sound
     shown = pictures or sample_clips.picture(video.width, video.height, rate=RATE, seconds=seconds)
     rungs = {}
     for order in ladder.plan(found, str):
         rungs[order.name] = sample_clips.folder() / f"{name}-{order.name}.mp4"
         sample_clips.ffmpeg(
             *shown,
-            *(sample_clips.tone(seconds=seconds) if found.audio else ()),
+            *(sample_clips.tone(seconds=seconds) if found.audio and not is_whole else ()),
             *("-vf", f"format=gbrp,scale={order.width}:{order.height}:{_BT709}", *_H264, *_GROUPS),
             *(_AAC if found.audio else ()),
             *("-bitexact", *_FAST_START, *more),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,7 +19,7 @@ import encoded_films
 import sample_clips
 from contentplatform.drivers.confinement import JobLimits
 from contentplatform.errors import ErrorCode, ProcessingFailed
-from contentplatform.processing import local, playlists
+from contentplatform.processing import encoding, ladder, local, playlists
 from contentplatform.processing.jobs import frames
 from contentplatform.processing.local import LocalMediaProcessor
 from contentplatform.processing.port import Rendered
@@ -335,3 +337,61 @@ def test_a_film_of_hours_has_the_time_and_the_room_that_it_needs() -> None:
     assert limits.wall_seconds >= usual.wall_seconds + 3_600
     assert limits.cpu_seconds >= usual.cpu_seconds + 3_600
     assert limits.scratch_bytes >= usual.scratch_bytes
+
+
+# -- originals of every sort -------------------------------------------------------------------------------------
+
+
+def _made(name: str, *arguments: str) -> Path:
+    path = sample_clips.folder() / name
+    sample_clips.ffmpeg(*arguments, "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", str(path))
+    return path
+
+
+def _sounding(name: str, pictures: float, sound: float, *before_sound: str) -> Path:
+    return _made(name, *sample_clips.picture(seconds=pictures), *before_sound, *sample_clips.tone(seconds=sound))
+
+
+@pytest.mark.parametrize(
+    "film",
+    [
+        sample_clips.portrait_phone,
+        sample_clips.variable_frame_rate,
+        sample_clips.interlaced,
+        sample_clips.odd_sized,
+        lambda: _made("ntsc.mkv", *sample_clips.picture(rate=29.97, seconds=1.5), *sample_clips.tone(seconds=1.5)),
+        lambda: _sounding("long-sound.mp4", 1.0, 15.0),
+        lambda: _sounding("short-sound.mkv", 2.0, 0.5),
+        lambda: _sounding("late-sound.mkv", 2.0, 1.0, "-itsoffset", "1"),
+        lambda: _made("late.mkv", "-itsoffset", "0.7", *sample_clips.picture(), *sample_clips.tone()),
+        lambda: _made("one-frame.mp4", *sample_clips.picture(seconds=0.04)),
+    ],
+)
+def test_what_was_encoded_well_passes_however_the_original_counts_time(
+    processor: LocalMediaProcessor, tmp_path: Path, film: Callable[[], Path]
+) -> None:
+    source = film()
+    probed = processor.probe(source, tmp_path)
+    rungs = ladder.plan(probed, str)
+    words = [imageio_ffmpeg.get_ffmpeg_exe(), *encoding.command(probed, rungs)]
+    # The product's own arguments; they read the original from descriptor 3.
+    subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" 3<"$0"', source, *words], cwd=tmp_path, check=True, capture_output=True, timeout=60
+    )
+    files = {rung.name: tmp_path / encoding.file_name(rung) for rung in rungs}
+    rendered = encoded_films.EncodedFilm(source, files, probed).finished(processor, tmp_path / "scratch")
+    playlist = playlists.media_from(_text(rendered, f"hls-{rungs[-1].name}"))
+    whole = sum(segment.duration_seconds for segment in playlist.segments)
+    sound = max((track.duration_seconds for track in probed.audio), default=0.0)
+    assert whole >= probed.video[0].duration_seconds - 0.1
+    assert whole <= max(sound, probed.video[0].duration_seconds + probed.video[0].start_seconds) + 0.1
+
+
+@pytest.mark.shared_media
+def test_a_real_film_has_a_poster(processor: LocalMediaProcessor, tmp_path: Path, shared_media: Path) -> None:
+    film = shared_media / "realshort.mp4"
+    probed = processor.probe(film, tmp_path)
+    rendered = encoded_films.encoded("real", probed, pictures=("-i", str(film))).finished(processor, tmp_path / "out")
+    with Image.open(_path(rendered, "poster")) as poster:
+        assert poster.size == (320, 240)
+        assert max(poster.convert("L").tobytes()) > 200
