@@ -24,7 +24,7 @@ Read = Callable[..., Rendered]
 @pytest.fixture(scope="module")
 def processor() -> Iterator[LocalMediaProcessor]:
     shared = LocalMediaProcessor(
-        document_limits=DocumentLimits(pages=100, text_pages=3, text_characters=5_000, outline_entries=5),
+        document_limits=DocumentLimits(pages=100, text_pages=3, text_characters=5_000, outline_entries=90),
         job_limits=JobLimits(wall_seconds=20, resident_bytes=512 << 20),
     )
     yield shared
@@ -107,8 +107,25 @@ def test_the_outline_is_told_up_to_a_limit_and_a_loop_in_it_ends(read: Read) -> 
     rendered = read(pdf(catalog=b"/Outlines 10 0 R", objects=[outlines, *bookmarks]))
     outline = rendered.metadata["outline"]
     assert outline[0] == {"title": "Chapter 1", "level": 0, "page": 1}
-    assert len(outline) <= 5
+    assert len(outline) <= 90
     assert {entry["title"] for entry in outline} == {"Chapter 1", "Chapter 2", "Chapter 3"}
+
+
+def test_an_outline_of_long_titles_leaves_room_in_the_record(read: Read) -> None:
+    title = b"<feff" + b"4e00" * 300 + b">"
+    bookmark = b"<< /Title %s /Parent 10 0 R /Next %d 0 R >>"
+    outlines = b"<< /Type /Outlines /First 11 0 R /Count 200 >>"
+    rendered = read(
+        pdf(catalog=b"/Outlines 10 0 R", objects=[outlines, *(bookmark % (title, 12 + n) for n in range(200))])
+    )
+    assert 40 < len(rendered.metadata["outline"]) < 60, "900 bytes each, of 50 000"
+
+
+def test_an_outline_has_a_limit_of_entries(read: Read) -> None:
+    bookmark = b"<< /Title (x) /Parent 10 0 R /Next %d 0 R >>"
+    outlines = b"<< /Type /Outlines /First 11 0 R /Count 200 >>"
+    rendered = read(pdf(catalog=b"/Outlines 10 0 R", objects=[outlines, *(bookmark % (12 + n) for n in range(200))]))
+    assert len(rendered.metadata["outline"]) == 90
 
 
 def test_text_is_taken_from_the_first_pages_only_and_that_is_told(read: Read) -> None:

@@ -41,6 +41,9 @@ _OVERSAMPLING: Final = 2
 """Drawn so much larger than it is shown, and shrunk: thin strokes and small letters come out even."""
 _MOST_PIXELS_A_POINT: Final = 8.0
 _OUTLINE_DEPTH: Final = 15
+_OUTLINE_BYTES: Final = 50_000
+"""Of the titles and what goes with them: they are kept in the record, which has to stay small."""
+_ENTRY_BYTES: Final = 40
 _END_WINDOW_BYTES: Final = 2_048
 _SCAN_BYTES: Final = 64 << 20
 """So much of the file is looked through for the names of actions."""
@@ -56,7 +59,7 @@ _FORMS: Final = {
     pdfium.FORMTYPE_XFA_FOREGROUND: "xfa",
 }
 _ACTIONS: Final = {
-    "has_javascript": re.compile(rb"/JavaScript\b|/JS\b"),
+    "has_javascript": re.compile(rb"/JavaScript\b"),
     "has_launch_action": re.compile(rb"/Launch\b"),
     "has_embedded_files": re.compile(rb"/EmbeddedFiles?\b"),
 }
@@ -268,10 +271,14 @@ def _version(document: pypdfium2.PdfDocument) -> str | None:
 def _outline(document: pypdfium2.PdfDocument, limits: DocumentLimits) -> list[dict[str, Any]]:
     """Titles, levels from 0 on, and page numbers from 1 on, of the bookmarks; a loop ends where it begins again."""
     found = []
+    left_bytes = _OUTLINE_BYTES
     for bookmark in itertools.islice(_bookmarks(document), limits.outline_entries):
         title = clean_text(cleaned(bookmark.get_title()), _TITLE_CHARACTERS).replace("\n", " ")
         if not title:
             continue
+        left_bytes -= len(title.encode()) + _ENTRY_BYTES
+        if left_bytes < 0:
+            break
         target = bookmark.get_dest()
         page = None if target is None else target.get_index()
         found.append({"title": title, "level": bookmark.level, "page": None if page is None else page + 1})

@@ -71,7 +71,7 @@ def read_xlsx(archive: Archive, main: str, relations: Mapping[str, tuple[str, st
         if element == "workbookPr" and attributes.get("date1904") in {"1", "true"}:
             first_day = _FIRST_DAY_1904
         elif element == "sheet":
-            sheets.names.append(attributes.get("name", "")[:100])
+            sheets.names.append(attributes.get("name", "")[:60])
             # Its relation's id is one of its attributes, under a name that depends on who wrote it.
             parts.extend(relations[value][1] for value in attributes.values() if value in relations)
 
@@ -260,7 +260,7 @@ class _OpenWorkbook:
         if self._unseen or element in self._UNSEEN:
             self._unseen += 1
         elif element == "table":
-            self._sheets.names.append(attributes.get("name", "")[:100])
+            self._sheets.names.append(attributes.get("name", "")[:60])
             self._rows = _Rows(self._sheets, self._limits.rows)
         elif element == "table-row":
             self._cells = []
