@@ -334,3 +334,15 @@ def test_real_sounds_keep_their_length_and_loudness(process: Process, shared_med
         assert sound_reading.measured(path)["I"] == pytest.approx(
             rendered.metadata["loudness"]["integrated_lufs"], abs=0.5
         )
+
+
+@pytest.mark.parametrize(("default", "channels"), [(0, 1), (1, 2)])
+def test_of_two_tracks_the_default_one_is_heard(process: Process, default: int, channels: int) -> None:
+    source = made(
+        f"two-tracks-{default}.mka",
+        *sample_clips.tone(layout="mono", seconds=0.5),
+        *sample_clips.tone(layout="stereo", seconds=0.5),
+        *("-map", "0:a", "-map", "1:a", "-c:a", "libopus", "-disposition:a", "0"),
+        *(f"-disposition:a:{default}", "default"),
+    )
+    assert process(source).metadata["channels"] == channels
