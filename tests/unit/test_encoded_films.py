@@ -213,6 +213,7 @@ def test_a_telephone_s_portrait_stays_one(studio: Studio) -> None:
 def test_odd_sides_lose_a_line(studio: Studio) -> None:
     film = studio.encode(sample_clips.odd_sized()).only
     assert film.size == (160, 90)
+    assert film.square == 1, "what evenness costs is no aspect ratio of its own"
     assert_upright(film)
 
 

@@ -26,7 +26,7 @@ from contentplatform.processing.encoder import Watch
 from contentplatform.processing.ladder import plan
 from contentplatform.processing.lane import LaneSettings, TranscodeLane
 from contentplatform.processing.port import MediaFacts, TranscodeRequest, TranscodeState, TranscodeStatus, VideoTrack
-from contentplatform.processing.transcoding import SCHEMA, LocalTranscoder
+from contentplatform.processing.transcoding import SCHEMA, LocalTranscoder, TranscodeLedger
 from contentplatform.storage.port import BucketRole, PutOptions, versions_of
 from fakes.clock import FakeClock, SequentialIds
 from fakes.object_store import MemoryObjectStore
@@ -86,11 +86,13 @@ class ScriptedEncoder:
 
 
 class EventfulStore(MemoryObjectStore):
-    """Calls ``meanwhile``, once, before the next write."""
+    """Calls ``meanwhile``, once, before the next write; counts them."""
 
     meanwhile: Callable[[], object] | None = None
+    writes = 0
 
     def write(self, bucket: BucketRole, key: str, body: BinaryIO, options: PutOptions) -> str:
+        self.writes += 1
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile is not None:
             meanwhile()
@@ -348,8 +350,38 @@ def test_a_worker_without_a_heartbeat_loses_its_job_and_its_late_result_is_refus
     assert house.status(job_id).state is TranscodeState.COMPLETE
     assert house.ended == ["process-1"]
     assert house.stored(request) == [1, 1]
+    assert house.store.writes == 2, "who lost its job stores nothing"
     with house.store.open(BucketRole.PROCESSED, request.rungs[0].stored_key) as reader:
         assert reader.read() == b"the heir's 720p"
+
+
+def test_a_worker_that_lost_its_job_changes_nothing_of_who_has_it_now(house: House) -> None:
+    job_id, _ = house.submit()
+    ledger = TranscodeLedger(
+        house.database,
+        house.clock,
+        house.ids,
+        lambda _worker: False,
+        lease_seconds=15,
+        attempts_allowed=3,
+        losses_allowed=3,
+    )
+    lost = ledger.claim("worker-1", 1)
+    assert lost is not None
+    house.clock.advance(16)
+    held = ledger.claim("worker-2", 1)
+    assert held is not None
+    assert held.fencing > lost.fencing
+    assert not ledger.is_held(lost)
+    for act in (ledger.extend, ledger.complete, ledger.drop, ledger.hand_back):
+        assert not act(lost)
+    assert not ledger.note(lost, 99)
+    assert not ledger.fail(lost, ErrorCode.DECODE, "late")
+    ledger.retry_later(lost)
+    assert house.status(job_id) == TranscodeStatus(TranscodeState.PROGRESSING, 0)
+    assert ledger.is_held(held)
+    assert ledger.complete(held)
+    assert house.status(job_id) == TranscodeStatus(TranscodeState.COMPLETE, 100)
 
 
 def test_a_worker_with_a_heartbeat_keeps_its_job(house: House) -> None:

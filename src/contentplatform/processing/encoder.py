@@ -221,7 +221,7 @@ class _Run:
         return self.failure is not None or self.watch.is_cancelled()
 
     def _fail(self, code: ErrorCode, why: str) -> None:
-        self.failure = ProcessingFailed(ENCODING, why, code=code, hint="The original is kept")
+        self.failure = ProcessingFailed(ENCODING, why, code=code)
 
 
 def _job_limits(limits: EncodeLimits) -> JobLimits:

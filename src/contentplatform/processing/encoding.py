@@ -400,7 +400,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 _BEYOND_SHARE: Final = 1.25
 _BEYOND_SECONDS: Final = 60.0
 _PRIVATE_CHARACTERS: Final = 2_000
-_KEPT: Final = "The original is kept; try to save it again in another program"
+_KEPT: Final = "Try to save it again in another program"
 
 _NO_SPACE_WORDS: Final = ("No space left on device", "File too large", "Disk quota exceeded")
 _TRUNCATED_WORDS: Final = ("File ended prematurely", "partial file", "Truncating packet", "moov atom not found")
