@@ -291,6 +291,8 @@ def test_progress_is_a_share_of_the_length() -> None:
     progress.take("out_time_us=10000000")
     assert progress.percent == 99
     assert not progress.is_beyond
+    progress.take("out_time_us=1000000")
+    assert progress.percent == 10, "a crashed run begins anew"
 
 
 @given(st.lists(st.text()), st.floats(0, 1e6))

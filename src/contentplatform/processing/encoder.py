@@ -212,7 +212,7 @@ class _Run:
     def is_over(self) -> bool:
         """Whether to end it: nobody wants it, it stands still, or it goes on for ever."""
         now = self.clock.monotonic_seconds()
-        if self.moved_at is None or self.progress.done_seconds > self.seen_seconds:
+        if self.moved_at is None or self.progress.done_seconds != self.seen_seconds:
             self.moved_at, self.seen_seconds = now, self.progress.done_seconds
         if now - self.moved_at > self.limits.stall_seconds:
             self._fail(ErrorCode.TIMEOUT, f"it stood still for {self.limits.stall_seconds:g} s")

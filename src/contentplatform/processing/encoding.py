@@ -375,13 +375,13 @@ class Progress:
     def __init__(self, duration_seconds: float) -> None:
         self._duration_seconds = duration_seconds
         self.done_seconds = 0.0
-        """How far into the film it is."""
+        """How far into the film it is; back at the beginning where a crashed run is tried once more."""
 
     def take(self, line: str) -> None:
         """Take in a line; what is none of ours is passed over."""
         name, _, value = line.strip().partition("=")
         if name == "out_time_us" and _NUMBER.fullmatch(value):
-            self.done_seconds = max(self.done_seconds, int(value) / 1e6)
+            self.done_seconds = int(value) / 1e6
 
     @property
     def percent(self) -> int:
