@@ -114,8 +114,10 @@ def encoded(
 def two_rungs() -> EncodedFilm:
     """Seven seconds of a picture that changes, 1280x720, with sound: both rungs."""
     moving = ("-f", "lavfi", "-i", f"testsrc2=s=1280x720:r={RATE}:d=7")
-    tags = {"title": "A film", "artist": "Zoë", "copyright": "© Zoë", "location": "+52.5200+013.4050/"}
-    return encoded("two", facts(width=1280, height=720, seconds=7.0, tags=tags), pictures=moving)
+    tags = {"title": "A film", "artist": "Zoë", "copyright": "© Zoë", "com.apple.quicktime.make": "Apple"}
+    private = {"location": "+52.5200+013.4050/"}
+    found = replace(facts(width=1280, height=720, seconds=7.0, tags=tags), private=private)
+    return encoded("two", found, pictures=moving)
 
 
 @functools.cache

@@ -159,7 +159,8 @@ def test_facts_are_told_and_private_ones_apart(finished: Rendered) -> None:
     assert (facts["width"], facts["height"], facts["duration_seconds"], facts["format"]) == (1280, 720, 7.0, "MP4")
     assert facts["codecs"] == ["h264", "aac"]
     assert facts["frame_rate"] == 25.0
-    assert "location" in facts["private"]
+    assert facts["private"] == {"location": "+52.5200+013.4050/"}
+    assert facts["camera"] == "Apple"
     assert "52.5" not in repr({name: value for name, value in facts.items() if name != "private"})
     assert finished.descriptive == {"title": "A film", "credit": "Zoë", "rights": "© Zoë"}
 

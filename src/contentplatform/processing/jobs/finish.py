@@ -14,7 +14,7 @@ import pyvips
 from contentplatform.errors import ErrorCode, ProcessingFailed
 from contentplatform.processing import ladder, playlists
 from contentplatform.processing.jobs import captions, frames, hls, raster, rungs
-from contentplatform.processing.jobs.tags import descriptive, sorted_tags
+from contentplatform.processing.jobs.tags import Tags, descriptive, sorted_tags
 from contentplatform.processing.playlists import Captions, Master, Playlist, Segment, Variant
 from contentplatform.processing.port import MediaFacts, VideoTrack
 from contentplatform.processing.presets import POSTER, STORYBOARD, VideoLimits
@@ -85,7 +85,7 @@ def finish(request: Mapping[str, Any], source: int) -> Mapping[str, Any]:
     tags = sorted_tags([facts.tags])
     return {
         "files": made.entries,
-        "metadata": {**_metadata(facts, made, cut, limits), **_only({"tags": tags.public, "private": tags.private})},
+        "metadata": {**_metadata(facts, made, cut, limits), **_said(facts, tags)},
         "descriptive": descriptive(tags.public),
     }
 
@@ -204,6 +204,21 @@ def _metadata(facts: MediaFacts, made: _Made, cut: Sequence[str], limits: VideoL
 def _only(found: Mapping[str, Any]) -> dict[str, Any]:
     """What there is."""
     return {name: value for name, value in found.items() if value is not None and value not in ("", [], {})}
+
+
+def _said(facts: MediaFacts, tags: Tags) -> dict[str, Any]:
+    """What the file says of itself; what is for its owner's eyes is apart."""
+    camera = [
+        value for name in ("make", "model") for key, value in facts.tags.items() if key.rpartition(".")[2] == name
+    ]
+    return _only(
+        {
+            "created": facts.tags.get("creation_time"),
+            "camera": " ".join(dict.fromkeys(camera)),
+            "tags": tags.public,
+            "private": {**facts.private, **tags.private},
+        }
+    )
 
 
 def _picture(video: VideoTrack) -> dict[str, Any]:
