@@ -102,6 +102,47 @@ uploads_are_processed() {
   on_aws show "$run/a b ü.txt" >/dev/null
 }
 
+make_media() { # FOLDER: a sound of one second (WAV), a page (PDF)
+  python3 - "$1" <<'PYTHON'
+import math, struct, sys, wave
+folder = sys.argv[1]
+with wave.open(f"{folder}/tone.wav", "wb") as file:
+    file.setparams((1, 2, 8_000, 0, "NONE", ""))
+    file.writeframes(b"".join(struct.pack("<h", int(9_000 * math.sin(n / 3))) for n in range(8_000)))
+words = b"BT /F1 24 Tf 72 700 Td (A page of words) Tj ET"
+parts = [
+    b"<< /Type /Catalog /Pages 2 0 R >>",
+    b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+    b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>",
+    b"<< /Length %d >>\nstream\n%s\nendstream" % (len(words), words),
+    b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+]
+made, places = b"%PDF-1.4\n", []
+for number, part in enumerate(parts, 1):
+    places.append(len(made))
+    made += b"%d 0 obj\n%s\nendobj\n" % (number, part)
+table = b"".join(b"%010d 00000 n \n" % place for place in places)
+end = b"xref\n0 6\n0000000000 65535 f \n%strailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (table, len(made))
+with open(f"{folder}/page.pdf", "wb") as file:
+    file.write(made + end)
+PYTHON
+}
+
+films_sounds_and_documents_are_processed() {
+  make_media "$scratch"
+  local file rendition
+  for file in tone.wav page.pdf; do
+    aws s3 cp --region "$home_region" "$scratch/$file" "s3://$primary/$run/$file"
+  done
+  for rendition in "processed/audio/$run/tone.wav.m4a" "processed/audio/$run/tone.wav.opus" \
+    "processed/waveforms/$run/tone.wav.png" "processed/text/$run/page.pdf.txt"; do
+    until_true 60 is_there "$processed" "$rendition" --region "$home_region"
+  done
+  # The film is that of verify, which looked at what was made of it.
+  aws mediaconvert list-jobs --region "$home_region" --status COMPLETE --max-results 20 \
+    --query 'Jobs[].UserMetadata.execution' --output text | grep -q process-
+}
+
 asked() { # URL [STATUS]: ask the edge; headers and body are kept
   local status
   status=$(curl -sS -o "$scratch/body" -D "$scratch/headers" -w '%{http_code}' "$1")
@@ -195,6 +236,7 @@ least_privilege_holds() {
     [[ $(decision content-image-processor-role s3:DeleteObject "arn:aws:s3:::$bucket/x") != allowed ]]
   done
   [[ $(decision content-image-processor-role iam:PassRole "arn:aws:iam::$account:role/MediaConvertRole") != allowed ]]
+  [[ $(decision MediaConvertRole s3:GetObject "arn:aws:s3:::$primary/x") != allowed ]]
 }
 guards_hold() {
   if aws s3api delete-bucket-policy --region "$home_region" --bucket "$primary" 2>"$scratch/refusal"; then
@@ -261,6 +303,7 @@ workgroup=${PROVE_WORKGROUP:-content-platform}
 
 prove "files go through, everything that verify looks at is healthy" verified
 prove "files put into S3 by anybody's tool are processed" uploads_are_processed
+prove "MediaConvert encoded a film, a sound and a document are processed" films_sounds_and_documents_are_processed
 prove "the edge serves, caches, and sends to HTTPS" edge_caches
 prove "a replaced file leaves the edge's cache" replaced_files_leave_the_edge
 prove "private files need a signature, and get one" private_files_need_a_signature

@@ -87,6 +87,7 @@ def aws(arguments: list[str]) -> int:
         "athena start-query-execution": "an-id",
         "athena get-query-execution": "SUCCEEDED",
         "cloudwatch describe-alarms": "",
+        "mediaconvert list-jobs": "process-1\tprocess-2",
         "configservice describe-compliance-by-config-rule": "COMPLIANT",
         "budgets describe-budget": "50.0",
     }

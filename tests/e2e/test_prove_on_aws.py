@@ -18,7 +18,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 SCRIPT: Final = ROOT / "scripts" / "prove-on-aws.sh"
 STAND_IN: Final = Path(__file__).with_name("aws_stand_in.py")
 TOOLS: Final = ("aws", "contentplatform", "curl")
-STEPS: Final = 17
+STEPS: Final = 18
 
 
 @pytest.fixture
@@ -74,6 +74,7 @@ def test_where_all_is_well_every_step_passes(tools: Path) -> None:
 WRONG: Final = {
     "contentplatform verify": "files go through",
     "s3api head-object processed": "files put into S3 by anybody's tool",
+    "mediaconvert list-jobs": "MediaConvert encoded a film",
     "curl miss": "the edge serves, caches",
     "curl stale": "a replaced file leaves",
     "curl unsigned": "private files need a signature",
