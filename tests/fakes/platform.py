@@ -231,11 +231,20 @@ class MemoryTranscoder(Transcoder):
 class MemoryPlatform:
     """The services over fakes. Nothing happens until ``take_in``, ``work`` or ``settle`` is called."""
 
-    def __init__(self, scratch: Path, kinds: frozenset[MediaKind] = PROCESSED_KINDS) -> None:
-        self.clock = FakeClock()
-        self.ids = SequentialIds()
-        self.store = MemoryObjectStore(self.clock, self.ids)
-        self.catalog = FakeCatalog()
+    def __init__(
+        self,
+        scratch: Path,
+        kinds: frozenset[MediaKind] = PROCESSED_KINDS,
+        *,
+        beginning_with: MemoryPlatform | None = None,
+    ) -> None:
+        """An empty platform, or, as after an upgrade, one that goes on with what another holds."""
+        self.clock: FakeClock = beginning_with.clock if beginning_with else FakeClock()
+        self.ids: SequentialIds = beginning_with.ids if beginning_with else SequentialIds()
+        self.store: MemoryObjectStore = (
+            beginning_with.store if beginning_with else MemoryObjectStore(self.clock, self.ids)
+        )
+        self.catalog: FakeCatalog = beginning_with.catalog if beginning_with else FakeCatalog()
         self.processor = FakeProcessor()
         self.transcoder = MemoryTranscoder(self.store)
         self.events = MemoryEventSource(self.clock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,39 @@ def test_the_subtitles_alone_are_taken_from_the_original(platform: MemoryPlatfor
     platform.add("film.mp4", film("one"))
     platform.settle()
     assert read(platform, platform.library.record("film.mp4"), "captions-de").endswith(film("one"))
+
+
+# -- what an earlier version left ------------------------------------------------------------------------------------
+
+
+def test_what_was_kept_as_it_is_becomes_outdated_once_its_kind_has_a_processor(tmp_path: Path) -> None:
+    old = MemoryPlatform(tmp_path, frozenset({MediaKind.IMAGE}))
+    for key, body in {"film.mp4": film("one"), "letter.pdf": document("dear"), "numbers.bin": bytes(256)}.items():
+        old.add(key, body)
+    old.settle()
+    assert old.library.record("film.mp4").note == "kept as it is: this home makes no renditions of video files"
+    assert list(old.library.outdated()) == []
+
+    new = MemoryPlatform(tmp_path, frozenset(MediaKind) - {MediaKind.GENERIC}, beginning_with=old)
+    assert set(new.library.outdated()) == {"film.mp4", "letter.pdf"}
+    for key in list(new.library.outdated()):
+        new.library.reprocess(key)
+    new.settle()
+    record = new.library.record("film.mp4")
+    assert names(record) == FILM
+    assert record.note is None
+    assert list(new.library.outdated()) == []
+
+
+def test_what_was_taken_for_nothing_is_seen_anew(platform: MemoryPlatform) -> None:
+    version = platform.add("letter.pdf", document("dear"))
+    platform.settle()
+    entry = platform.library.entry("letter.pdf", version.version_id)
+    platform.catalog.put_entry(replace(entry, kind=MediaKind.GENERIC, content_type="application/octet-stream"))
+    platform.library.reprocess("letter.pdf")
+    platform.settle()
+    record = platform.library.record("letter.pdf")
+    assert (record.kind, record.content_type) == (MediaKind.DOCUMENT, "application/pdf")
 
 
 # -- sounds and documents --------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from contentplatform import log
 from contentplatform.catalog.port import Catalog, LedgerEntry, Record, SearchQuery
 from contentplatform.clock import Clock
 from contentplatform.drivers.crashpoint import crashpoint
-from contentplatform.errors import ErrorCode, NotFound, PlatformError, Unavailable
+from contentplatform.errors import Archived, ErrorCode, NotFound, PlatformError, Unavailable
 from contentplatform.ingest.hashing import HASHED_AT_ONCE_BYTES, ContentHash, ContentHasher, hash_note, joined_notes
 from contentplatform.media import MediaKind, ProcessingStatus, check_key, file_id
 from contentplatform.processing.presets import recipe
@@ -129,14 +129,18 @@ class IngestService:
             self._hash_on(entry, key)
 
     def restart(self, file_id: str, version_id: str, lane: Lane) -> str:
-        """Process a version anew, as a new execution; returns its name. One that has not ended is left to go on."""
+        """Process a version anew, as a new execution; returns its name. One that has not ended is left to go on.
+
+        Raises:
+            NotFound: there is no such version any more.
+        """
 
         def work() -> str:
             entry = self._catalog.get_entry(file_id, version_id)
             if entry.execution and self.is_live(entry.execution):
                 return entry.execution
             key = self._catalog.get(file_id).file_path
-            return self._start(entry, key, lane).execution
+            return self._start(self._seen_anew(entry, key), key, lane).execution
 
         return repeated(lambda: self._together(work), f"processing version {version_id} again")
 
@@ -256,6 +260,14 @@ class IngestService:
             note=content.note,
         )
 
+    def _seen_anew(self, entry: LedgerEntry, key: str) -> LedgerEntry:
+        """The entry with what the bytes are by today's knowledge: an earlier version of the platform knew less."""
+        try:
+            sniffed = self._sniff(self._store.head(BucketRole.PRIMARY, key, version_id=entry.version_id))
+        except Archived:
+            return entry  # its bytes can't be looked at now; processing will say so
+        return replace(entry, kind=sniffed.kind, content_type=named(sniffed, entry.claimed_type).content_type)
+
     def _sniff(self, version: ObjectVersion) -> Sniffed:
         if version.size_bytes == 0:
             return sniff(b"", 0)
@@ -330,7 +342,7 @@ class IngestService:
         kind = MediaKind.GENERIC if refusal is not None else entry.kind
         note = None
         if refusal is None and kind is not MediaKind.GENERIC and route is MediaKind.GENERIC:
-            note = f"kept as it is: this version of the platform makes no renditions of {kind.value} files yet"
+            note = f"kept as it is: this home makes no renditions of {kind.value} files"
         return _Plan(kind, route, joined_notes(hash_note(entry.note), note), refusal)
 
     def _hand_over(self, entry: LedgerEntry, plan: _Plan, key: str, lane: Lane) -> None:

@@ -331,8 +331,15 @@ ALLOWED_LOADERS: Final = (
     Loader("image/heif", "", ""),
 )
 
-_CODE_REVISIONS: Final = {MediaKind.IMAGE: 2, MediaKind.VIDEO: 1, MediaKind.AUDIO: 1, MediaKind.DOCUMENT: 1}
-"""Raise one when the code makes other renditions, or finds other facts, of the same presets."""
+_CODE_REVISIONS: Final = {
+    MediaKind.IMAGE: 2,
+    MediaKind.VIDEO: 1,
+    MediaKind.AUDIO: 1,
+    MediaKind.DOCUMENT: 1,
+    MediaKind.GENERIC: 2,
+}
+"""Raise one when the code makes other renditions, or finds other facts, of the same presets; generic's, when files
+that were kept as they are may be of a kind now."""
 
 
 def recipe(kind: MediaKind) -> str:
