@@ -13,6 +13,7 @@ import document_files
 from contentplatform.catalog.search import words
 from contentplatform.drivers.confinement import JobLimits
 from contentplatform.errors import ErrorCode, ProcessingFailed
+from contentplatform.processing.jobs.pdf import as_typed
 from contentplatform.processing.local import LocalMediaProcessor
 from contentplatform.processing.port import Rendered
 from contentplatform.processing.presets import DocumentLimits
@@ -242,3 +243,18 @@ def test_an_embedded_picture_is_drawn(read: Read) -> None:
     )
     rendered = read(pdf([b"595 0 0 842 0 0 cm /I Do"], objects=[image], resources=b"/XObject << /I 10 0 R >>"))
     assert picture_of(rendered, "medium").getpixel((200, 300)) == pytest.approx((0, 0, 254), abs=3)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "typed"),
+    [
+        ("o\ufb03ce \ufb01ne", "office fine"),
+        ("exam\x02\r\nple", "example"),
+        ("exam\ufffeple", "example"),
+        ("co\u00adoperate", "cooperate"),
+        ("\ufefb \ufee3\ufeae\ufea3\ufe92\ufe8e", "\u0644\u0627 \u0645\u0631\u062d\u0628\u0627"),
+        ("2\u00b2 \u2026 well-known", "2\u00b2 \u2026 well-known"),
+    ],
+)
+def test_letters_as_they_are_drawn_become_letters_as_they_are_typed(drawn: str, typed: str) -> None:
+    assert as_typed(drawn) == typed
