@@ -31,7 +31,7 @@ from contentplatform.media import ProcessingStatus
 from contentplatform.storage.port import BucketRole, Listing, PutOptions, walk
 from contentplatform.workflow.definition import STATE_MACHINE, Task
 from contentplatform.workflow.recorder import Recorder
-from fakes.platform import BROKEN, MemoryPlatform, jpeg
+from fakes.platform import BROKEN, MemoryPlatform, document, film, jpeg, sound
 
 BUCKET: Final = "content-platform-primary-test"
 ALL: Final = {described.name: described for described in FUNCTIONS}
@@ -250,6 +250,39 @@ def test_a_broken_image_fails_with_words_that_reach_the_catalog(
     assert record.status is ProcessingStatus.FAILED
     assert record.error == "making renditions: the image is broken"
     assert '"FilesFailed":[1.0]' in capsys.readouterr().out
+
+
+def test_a_video_goes_through_its_three_functions(home: MemoryHome, call: Call) -> None:
+    home.platform.add("walk.mov", film("one"))
+    call("content-upload-handler", {"Records": [told_by_s3("walk.mov")]})
+    data = started(home)
+    data["job"] = call("content-video-processor", data)
+    assert [rung["name"] for rung in data["job"]["rungs"]] == ["720p", "480p"]
+    data["job_status"] = call("check-mediaconvert-status", data)
+    assert data["job_status"] == {"status": "COMPLETE", "percent": 100}
+    data["result"] = call("content-video-finisher", data)
+    assert {"720p", "480p"} <= {rendition["name"] for rendition in data["result"]["renditions"]}
+    assert call("update-metadata", data)["status"] == "completed"
+    assert home.swept == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "function_name", "made"),
+    [
+        ("song.mp3", sound("one"), "content-audio-processor", {"m4a", "opus"}),
+        ("paper.pdf", document("one"), "content-document-processor", {"thumbnail", "text"}),
+    ],
+)
+def test_a_sound_and_a_document_go_through_their_functions(
+    home: MemoryHome, call: Call, name: str, body: bytes, function_name: str, made: set[str]
+) -> None:
+    home.platform.add(name, body)
+    call("content-upload-handler", {"Records": [told_by_s3(name)]})
+    data = started(home)
+    data["result"] = call(function_name, data)
+    assert made <= {rendition["name"] for rendition in data["result"]["renditions"]}
+    assert call("update-metadata", data)["status"] == "completed"
+    assert home.swept == 1
 
 
 def test_any_other_file_goes_the_generic_way(home: MemoryHome, call: Call) -> None:

@@ -8,4 +8,5 @@ from contentplatform.lambdas.runtime import Invocation, Result, function
 @function
 def handle(call: Invocation) -> Result:
     """Make the renditions, or take those of the same content."""
+    call.sweep_scratch()
     return call.platform.steps.process_audio(call.event)

@@ -8,4 +8,5 @@ from contentplatform.lambdas.runtime import Invocation, Result, function
 @function
 def handle(call: Invocation) -> Result:
     """Verify what was encoded, and make all else."""
+    call.sweep_scratch()
     return call.platform.steps.finish_video(call.event)

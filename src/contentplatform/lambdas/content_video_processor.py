@@ -8,4 +8,5 @@ from contentplatform.lambdas.runtime import Invocation, Result, function
 @function
 def handle(call: Invocation) -> Result:
     """Find out what is in it, and ask for its rungs."""
+    call.sweep_scratch()
     return call.platform.steps.process_video(call.event)

@@ -171,6 +171,12 @@ class Invocation:
         """How long until Lambda kills this call."""
         return self.context.get_remaining_time_in_millis() / 1_000
 
+    def sweep_scratch(self) -> None:
+        """In a container's first call: remove what a process of it that was killed left in /tmp, which may fill it."""
+        swept = self.home.sweep_scratch() if self.is_first else 0
+        if swept:
+            log.event(_logger, logging.WARNING, "scratch swept", **{log.COUNT: swept})
+
     def count(self, metric: str, value: float = 1) -> None:
         """Add to a metric of the platform."""
         self.container.metrics.add_metric(metric, MetricUnit.Count, value)
