@@ -20,7 +20,7 @@ from contentplatform.processing.encoding import (
     encoders,
     failure,
     frame_rate,
-    graph,
+    graphs,
     trial,
 )
 from contentplatform.processing.ladder import plan
@@ -61,7 +61,7 @@ def line(facts: MediaFacts, encoder: Encoder | None = None) -> str:
 
 
 def filters(facts: MediaFacts) -> str:
-    return graph(facts, plan(facts, str))
+    return ";".join(graphs(facts, plan(facts, str)))
 
 
 def rate(frames: float, *, varies: bool = False) -> Fraction:
@@ -92,11 +92,17 @@ def test_a_container_that_is_not_allowed_is_refused_before_anything_runs(name: s
 def test_one_decode_feeds_both_rungs() -> None:
     words = command(FILM, plan(FILM, str))
     assert words.count("-i") == 1
-    assert words.count("-filter_complex") == 1
     assert words.count("libx264") == 2
     assert [word for word in words if word.endswith(".mp4")] == ["720p.mp4", "480p.mp4"]
-    assert "[0:2]" in filters(FILM)
-    assert "split=2" in filters(FILM)
+    assert words.count("-filter_complex") == 3, "a thread for each rung's pictures, and one for the sound"
+    assert filters(FILM).count("[0:2]") == 2
+    assert "[0:5]" in filters(FILM)
+
+
+def test_what_is_costly_is_done_once() -> None:
+    for facts in (film(hdr="hdr10"), film(has_alpha=True), film(interlaced=True), film(color_primaries="bt2020")):
+        assert filters(facts).count("[0:2]") == 1
+        assert "split=2[720p-picture][480p-picture]" in filters(facts)
 
 
 def test_only_the_first_picture_and_the_first_sound_are_taken() -> None:

@@ -161,7 +161,8 @@ def command(facts: MediaFacts, rungs: Sequence[Rung], encoder: Encoder = _SOFTWA
         *("-progress", "pipe:1", "-nostats", "-stats_period", "0.5"),
         *encoder.device,
         *_input(facts),
-        *("-filter_complex_threads", str(_THREADS), "-filter_complex", graph(facts, rungs, encoder)),
+        *("-filter_complex_threads", str(_THREADS)),
+        *(word for graph in graphs(facts, rungs, encoder) for word in ("-filter_complex", graph)),
         *(word for rung in rungs for word in _output(facts, rung, encoder)),
     )
 
@@ -220,20 +221,24 @@ def _rate_control(encoder: Encoder, preset: VideoPreset, cap: int) -> tuple[str,
 # -- pictures and sound ----------------------------------------------------------------------------------------------
 
 
-def graph(facts: MediaFacts, rungs: Sequence[Rung], encoder: Encoder = _SOFTWARE) -> str:
-    """The filters between the one decode and the rungs' encoders."""
+def graphs(facts: MediaFacts, rungs: Sequence[Rung], encoder: Encoder = _SOFTWARE) -> tuple[str, ...]:
+    """The filters between the one decode and the rungs' encoders; each graph has a thread of its own.
+
+    Each rung has a graph, unless there is something costly to be done once before them.
+    """
     track = facts.video[0]
     whole = [*_deinterlaced(track), f"fps={frame_rate(track)}:start_time=0"]
     once = _once(track, rungs[0])
-    pads = [f"[{rung.name}-picture]" for rung in rungs]
-    split = f"split={len(rungs)}{''.join(pads)}"
-    chains = [f"[0:{track.index}]{','.join([*whole, *once, split])}"]
     scale = _scaled_again if once else _scaled
-    for rung, pad in zip(rungs, pads, strict=True):
-        chains.append(f"{pad}{scale(track, rung)},format=yuv420p,{_BT709}{encoder.upload}[{rung.name}]")
-    if facts.audio:
-        chains.append(_sound(facts, rungs))
-    return ";".join(chains)
+    ends = [f"{scale(track, rung)},format=yuv420p,{_BT709}{encoder.upload}[{rung.name}]" for rung in rungs]
+    begin = f"[0:{track.index}]{','.join([*whole, *once])}"
+    if once or track.interlaced:
+        pads = [f"[{rung.name}-picture]" for rung in rungs]
+        chains = [pad + end for pad, end in zip(pads, ends, strict=True)]
+        pictures = [";".join([f"{begin},split={len(rungs)}{''.join(pads)}", *chains])]
+    else:
+        pictures = [f"{begin},{end}" for end in ends]
+    return (*pictures, *([_sound(facts, rungs)] if facts.audio else []))
 
 
 def frame_rate(track: VideoTrack) -> Fraction:
