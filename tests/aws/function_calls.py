@@ -9,12 +9,15 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import wave
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any, Final
 
+import document_files
+import sample_clips
 from aws.conftest import until
 from billing import Billing
 from contentplatform.app import PROCESSED_KINDS, AwsHome
@@ -141,9 +144,8 @@ class Stage:
     def processed(self, key: str, body: bytes) -> dict[str, Any]:
         """The same, and process it, here; the execution's data before it is committed."""
         data = self.taken_in(key, body)
-        steps = self.home.platform.steps
-        result = (steps.process_image if data["route"] == "image" else steps.process_generic)(data)
-        return {**data, "result": result}
+        resource = f"content-{data['route']}-processor"
+        return {**data, "result": self.home.platform.steps.tasks()[resource](data)}
 
     def completed(self, key: str, body: bytes) -> dict[str, Any]:
         """The same, and commit it, here: its renditions are public."""
@@ -175,6 +177,30 @@ class Stage:
     def picture(self) -> bytes:
         """A picture that nobody has seen."""
         return encoded(photo(64, 48, seed=next(_numbers)), "JPEG")
+
+    def sound(self) -> bytes:
+        """A sound that nobody has heard."""
+        made = BytesIO()
+        with wave.open(made, "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(8_000)
+            file.writeframes(next(_numbers).to_bytes(2, "little") * 2_000)
+        return made.getvalue()
+
+    def film(self) -> bytes:
+        """A film that nobody has seen, with subtitles: a box is added to it that says nothing."""
+        told = str(next(_numbers)).encode()
+        box = (8 + len(told)).to_bytes(4, "big") + b"free" + told
+        return sample_clips.three_subtitles_mp4().read_bytes() + box
+
+    def encoded(self, key: str, body: bytes) -> dict[str, Any]:
+        """Take a film in and have it encoded, here; what its completion begins with."""
+        data = self.taken_in(key, body)
+        job = self.home.platform.steps.process_video(data)
+        asked = {**data, "job": job}
+        until(lambda: self.home.platform.steps.check_video(asked)["status"] == "COMPLETE", f"{key} is encoded")
+        return asked
 
     def billing(self) -> Billing:
         """A bill of nothing."""
@@ -390,6 +416,77 @@ def _replaced_photo(stage: Stage) -> Event:
     return stage.completed(key, stage.picture())
 
 
+def _new_film(stage: Stage) -> Event:
+    return stage.taken_in(stage.key("new.mp4"), stage.film())
+
+
+def _film_known(stage: Stage) -> Event:
+    body, steps = stage.film(), stage.home.platform.steps
+    data = stage.encoded(stage.key("first.mp4"), body)
+    steps.update_metadata({**data, "result": steps.finish_video(data)})
+    return stage.taken_in(stage.key("second.mp4"), body)
+
+
+def _film_deleted_meanwhile(stage: Stage) -> Event:
+    """Its content is known, so nothing is read of it before it is missed."""
+    data = _film_known(stage)
+    stage.delete_version(data["key"])
+    return data
+
+
+def _film_at_mediaconvert(stage: Stage) -> Event:
+    data = _new_film(stage)
+    return {**data, "job": stage.home.platform.steps.process_video(data)}
+
+
+def _film_that_failed(stage: Stage) -> Event:
+    return {**_film_at_mediaconvert(stage), "error": {"Error": "E_DECODE", "Cause": "it is broken"}}
+
+
+def _encoded_film(stage: Stage) -> Event:
+    return stage.encoded(stage.key("encoded.mp4"), stage.film())
+
+
+def _film_without_pictures(stage: Stage) -> Event:
+    told = str(next(_numbers)).encode()
+    body = sample_clips.sound_in_a_films_container("mp4").read_bytes()
+    box = (8 + len(told)).to_bytes(4, "big") + b"free" + told
+    return stage.encoded(stage.key("heard.mp4"), body + box)
+
+
+def _new_sound(stage: Stage) -> Event:
+    return stage.taken_in(stage.key("new.wav"), stage.sound())
+
+
+def _sound_known(stage: Stage) -> Event:
+    body = stage.sound()
+    stage.completed(stage.key("first.wav"), body)
+    return stage.taken_in(stage.key("second.wav"), body)
+
+
+def _sound_deleted_meanwhile(stage: Stage) -> Event:
+    data = _sound_known(stage)
+    stage.delete_version(data["key"])
+    return data
+
+
+def _new_paper(stage: Stage) -> Event:
+    words = b"BT /F1 24 Tf 72 700 Td (Paper %d) Tj ET" % next(_numbers)
+    return stage.taken_in(stage.key("new.pdf"), document_files.pdf((words,)))
+
+
+def _paper_known(stage: Stage) -> Event:
+    body = document_files.pdf((b"BT /F1 24 Tf 72 700 Td (Known %d) Tj ET" % next(_numbers),))
+    stage.completed(stage.key("first.pdf"), body)
+    return stage.taken_in(stage.key("second.pdf"), body)
+
+
+def _paper_deleted_meanwhile(stage: Stage) -> Event:
+    data = _paper_known(stage)
+    stage.delete_version(data["key"])
+    return data
+
+
 # -- what follows, and what the clock starts ---------------------------------------------------------------------
 
 
@@ -465,6 +562,26 @@ CALLS: Final[Mapping[str, Mapping[str, Prepare]]] = {
         "a photo whose content is known": _twin,
         "a photo that is deleted meanwhile": _photo_deleted_meanwhile,
     },
+    "content-video-processor": {
+        "a new film": _new_film,
+        "a film whose content is known": _film_known,
+        "a film that is deleted meanwhile": _film_deleted_meanwhile,
+    },
+    "check-mediaconvert-status": {"a film at MediaConvert": _film_at_mediaconvert},
+    "content-video-finisher": {
+        "an encoded film": _encoded_film,
+        "a film without pictures": _film_without_pictures,
+    },
+    "content-audio-processor": {
+        "a new sound": _new_sound,
+        "a sound whose content is known": _sound_known,
+        "a sound that is deleted meanwhile": _sound_deleted_meanwhile,
+    },
+    "content-document-processor": {
+        "a new paper": _new_paper,
+        "a paper whose content is known": _paper_known,
+        "a paper that is deleted meanwhile": _paper_deleted_meanwhile,
+    },
     "content-generic-processor": {"a new text": _new_text, "a text that was replaced": _replaced_text},
     "update-metadata": {
         "a new photo": _rendered_photo,
@@ -474,6 +591,7 @@ CALLS: Final[Mapping[str, Mapping[str, Prepare]]] = {
     },
     "record-failure": {
         "a broken photo that replaces one": _photo_became_broken,
+        "a film whose encoding failed": _film_that_failed,
         FRESH: _renewed("record-failure", _photo_became_broken),
     },
     "cloudfront-invalidation": {

@@ -23,8 +23,18 @@ from contentplatform.lambdas.functions import FUNCTIONS
 REFUSED: Final = "may not do this"
 """In the words of whatever AWS does not allow."""
 POLICY: Final = "rights"
-SLOW: Final = frozenset({"content-reconciler", "content-execution-recorder"})
-"""They do what the upload handler and the recording of a failure do, over more: only in the long runs."""
+SLOW: Final = frozenset(
+    {
+        "content-reconciler",
+        "content-execution-recorder",
+        "content-video-processor",
+        "content-video-finisher",
+        "content-audio-processor",
+        "content-document-processor",
+    }
+)
+"""They do what others do, over more: what the upload handler, the recording of a failure and the image processor do.
+Only in the long runs."""
 _BUCKET: Final = re.compile(r"arn:aws:s3:::content-platform-([a-z]+)-[a-z]+(.*)")
 
 
@@ -127,23 +137,55 @@ _TAKE_IN: Final[Mapping[str, str]] = {
     """,
     **_LOOKED_UP,
 }
+_RENDERED: Final = f"""
+    primary/*: s3:GetObject s3:GetObjectVersion
+    processed/versions/*: s3:PutObject
+    {_OWN_RECORDS}
+    content-ledger/index/by-content: dynamodb:Query
+"""
+_TAKEN_OVER: Final = "processed/versions/*: s3:GetObject s3:GetObjectVersion"
+_DISCARDED: Final = """
+    processed: s3:ListBucketVersions
+    processed/versions/*: s3:DeleteObjectVersion
+"""
 PROVED: Final[Mapping[str, Mapping[str, str]]] = {
     "content-upload-handler": {
         **_TAKE_IN,
         "a message that fails": "content-platform-uploads: sqs:GetQueueUrl sqs:ChangeMessageVisibility",
     },
     "content-image-processor": {
-        "a new photo": f"""
+        "a new photo": _RENDERED,
+        "a photo whose content is known": _TAKEN_OVER,
+        "a photo that is deleted meanwhile": _DISCARDED,
+    },
+    "content-video-processor": {
+        "a new film": f"""
+            {_RENDERED}
+            processed/versions/*: s3:GetObject
+            contentplatform/mediaconvert/role-arn: ssm:GetParameter
+        """,
+        "a film whose content is known": "processed/versions/*: s3:GetObjectVersion",
+        "a film that is deleted meanwhile": _DISCARDED,
+    },
+    "check-mediaconvert-status": {"a film at MediaConvert": "content-ledger: dynamodb:GetItem"},
+    "content-video-finisher": {
+        "an encoded film": """
             primary/*: s3:GetObject s3:GetObjectVersion
-            processed/versions/*: s3:PutObject
-            {_OWN_RECORDS}
-            content-ledger/index/by-content: dynamodb:Query
-        """,
-        "a photo whose content is known": "processed/versions/*: s3:GetObject s3:GetObjectVersion",
-        "a photo that is deleted meanwhile": """
             processed: s3:ListBucketVersions
-            processed/versions/*: s3:DeleteObjectVersion
+            processed/versions/*: s3:GetObject s3:GetObjectVersion s3:PutObject s3:DeleteObjectVersion
+            content-ledger: dynamodb:GetItem
         """,
+        "a film without pictures": "content-ledger/index/by-content: dynamodb:Query",
+    },
+    "content-audio-processor": {
+        "a new sound": _RENDERED,
+        "a sound whose content is known": _TAKEN_OVER,
+        "a sound that is deleted meanwhile": _DISCARDED,
+    },
+    "content-document-processor": {
+        "a new paper": _RENDERED,
+        "a paper whose content is known": _TAKEN_OVER,
+        "a paper that is deleted meanwhile": _DISCARDED,
     },
     "content-generic-processor": {
         "a new text": f"primary/*: s3:GetObject\n{_OWN_RECORDS}",
@@ -164,7 +206,11 @@ PROVED: Final[Mapping[str, Mapping[str, str]]] = {
         "a text that replaces a photo": _PURGED,
         **_LOOKED_UP,
     },
-    "record-failure": {"a broken photo that replaces one": _TAKEN_OFF, **_LOOKED_UP},
+    "record-failure": {
+        "a broken photo that replaces one": _TAKEN_OFF,
+        "a film whose encoding failed": "processed/versions/*/staging/*: s3:DeleteObjectVersion",
+        **_LOOKED_UP,
+    },
     "cloudfront-invalidation": {"a photo that replaced one": _PURGED, **_LOOKED_UP},
     "content-search-indexer": {
         "a changed record": "content-metadata: dynamodb:GetItem\ncontent-search: dynamodb:BatchWriteItem"
@@ -222,9 +268,17 @@ UNPROVED: Final[Mapping[str, str]] = {
     "content-search-indexer: dynamodb:DescribeStream dynamodb:ListStreams": _LAMBDA_ITSELF,
     "content-search-indexer: dynamodb:GetRecords dynamodb:GetShardIterator": _LAMBDA_ITSELF,
     "*: sqs:SendMessage": _LAMBDA_ITSELF,
-    "content-upload-handler content-reconciler content-metadata-export content-image-processor: dynamodb:Query": (
-        _INDEX_ALONE
+    "content-upload-handler content-reconciler content-metadata-export content-image-processor content-video-processor "
+    "content-video-finisher content-audio-processor content-document-processor: dynamodb:Query": _INDEX_ALONE,
+    "*: mediaconvert:CreateJob mediaconvert:ListJobs mediaconvert:GetJob mediaconvert:CancelJob "
+    "mediaconvert:TagResource": (
+        "the emulator has no MediaConvert, and what stands for it asks no role of its callers"
     ),
+    "content-video-processor: iam:PassRole": "the same: nobody asks",
+    "check-mediaconvert-status content-video-finisher: dynamodb:GetItem dynamodb:PutItem": (
+        "a progress that can't be shown fails nothing"
+    ),
+    "content-execution-recorder: s3:DeleteObjectVersion": "what an encoding was reading: as record-failure's",
     "content-upload-handler content-reconciler: s3:PutObject": _STEPS,
     "cost-report-generator: ce:GetCostAndUsage freetier:GetFreeTierUsage": "the bill here knows no roles",
 }
