@@ -29,6 +29,7 @@ from contentplatform.processing.playlists import (
 )
 from contentplatform.processing.port import (
     AudioTrack,
+    Chapter,
     MediaFacts,
     MediaProcessor,
     Rendered,
@@ -97,6 +98,8 @@ class FakeProcessor(MediaProcessor):
         """The bytes of every source that was given."""
         self.meanwhile: Callable[[], object] = lambda: None
         """Called once, in the middle of the next job."""
+        self.chapters: tuple[Chapter, ...] = ()
+        """Of a film."""
         self.shows_nothing = False
         """Of a document, nothing comes out."""
 
@@ -117,6 +120,7 @@ class FakeProcessor(MediaProcessor):
             video=() if SILENT_PICTURES in data else (pictures,),
             audio=(AudioTrack(1, "aac", 48_000, 2, "stereo", 8.0),),
             subtitles=(SubtitleTrack(2, "mov_text", is_text=True, language="de"),),
+            chapters=self.chapters,
         )
 
     def finish_video(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from contentplatform.catalog.port import Record
 from contentplatform.errors import ErrorCode
 from contentplatform.media import MediaKind, ProcessingStatus
 from contentplatform.processing.playlists import references
-from contentplatform.processing.port import TranscodeState, TranscodeStatus
+from contentplatform.processing.port import Chapter, TranscodeState, TranscodeStatus
 from contentplatform.processing.presets import recipe
 from contentplatform.storage.port import BucketRole
-from contentplatform.workflow.port import ExecutionStatus
+from contentplatform.workflow.port import DATA_LIMIT_BYTES, ExecutionStatus
 from fakes.platform import BROKEN, SILENT_PICTURES, MemoryPlatform, document, film, sound
 
 FILM = {
@@ -233,6 +234,17 @@ def test_the_subtitles_alone_are_taken_from_the_original(platform: MemoryPlatfor
     platform.add("film.mp4", film("one"))
     platform.settle()
     assert read(platform, platform.library.record("film.mp4"), "captions-de").endswith(film("one"))
+
+
+def test_a_film_of_very_many_chapters_travels_through_the_workflow_with_some(platform: MemoryPlatform) -> None:
+    platform.processor.chapters = tuple(Chapter(number, number + 1, "A title " * 40) for number in range(1_000))
+    platform.add("film.mp4", film("one"))
+    platform.settle()
+    assert platform.library.record("film.mp4").status is ProcessingStatus.COMPLETED
+    (request,) = platform.transcoder.requests.values()
+    assert 100 < len(request.facts.chapters) < 1_000
+    (execution,) = platform.engine.list().executions
+    assert len(json.dumps(execution.output)) < DATA_LIMIT_BYTES
 
 
 # -- what an earlier version left ------------------------------------------------------------------------------------

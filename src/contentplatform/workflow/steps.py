@@ -7,6 +7,7 @@ over the same code.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -52,6 +53,9 @@ _REPLACED_LIMIT: Final = 100
 
 _NOTHING_TO_SHOW: Final = "there is nothing in it to show"
 """The note of a file of which nothing could be made, although nothing was wrong with it."""
+
+_FACTS_LIMIT_BYTES: Final = 64_000
+"""Of what a probe found, on its way from state to state; chapters beyond it are left behind."""
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -160,7 +164,7 @@ class Steps:
         if reused is not None:
             self._discard_if_gone(entry, key)
             return self._nothing_to_encode(data, {"reused": reused})
-        facts = self._probed(entry, key)
+        facts = _portable(self._probed(entry, key))
         if not facts.video:
             return self._nothing_to_encode(data, {"facts": facts.to_json()})
         rungs = plan(facts, lambda name: self._publication.stored_key(entry, name, RUNG_EXTENSION))
@@ -170,7 +174,7 @@ class Steps:
         try:
             self._discard_if_gone(entry, key)
             self._check_still_ours(data)
-        except PlatformError:
+        except (NotFound, ProcessingFailed):  # not for what passes: asking again would find the cancelled job
             self._transcoder.cancel(job_id)
             raise
         self._note_progress(entry, 0, "transcoding")
@@ -446,6 +450,13 @@ def _empty_folder(scratch: Path) -> Path:
     folder = scratch / "out"
     folder.mkdir()
     return folder
+
+
+def _portable(facts: MediaFacts) -> MediaFacts:
+    """The facts, with as many chapters as there is room for."""
+    while facts.chapters and len(json.dumps(facts.to_json())) > _FACTS_LIMIT_BYTES:
+        facts = replace(facts, chapters=facts.chapters[: len(facts.chapters) // 2])
+    return facts
 
 
 def _noted(note: str | None, told: str) -> str | None:
