@@ -103,6 +103,9 @@ class WorkflowSettings:
     max_concurrent: int = _setting(
         0, "Executions at work at once in the data folder; 0: one a processor, two at least", minimum=0
     )
+    max_execution_seconds: int = _setting(
+        86_400, "How long an execution may take at home once it has begun; on AWS six hours", minimum=60
+    )
     lease_seconds: float = _setting(
         15.0, "How long a worker may be silent before another takes its work over", minimum=1
     )

@@ -71,6 +71,16 @@ def test_a_record_shows_how_far_its_encoding_is(home: LocalHome, clock: FakeCloc
     ledger.hand_back(claim)
 
 
+def test_a_film_may_take_as_long_to_encode_as_the_settings_say(home: LocalHome, clock: FakeClock) -> None:
+    clock.advance(home.platform.settings.workflow.max_execution_seconds - 60)
+    home.executor().run_until_idle()
+    assert not home.engine.get(execution(home)).status.ended
+    clock.advance(120)
+    home.executor().run_until_idle()
+    assert home.engine.get(execution(home)).status is ExecutionStatus.FAILED
+    assert "86400 s" in str(home.platform.library.record(KEY).error)
+
+
 def test_a_film_that_is_cancelled_is_not_encoded(home: LocalHome) -> None:
     home.platform.library.cancel(execution(home), "not wanted")
     assert home.transcode_lane().run_until_idle() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -76,7 +77,7 @@ class LocalHome(Home):
         slots = given.max_concurrent or max(2, os.cpu_count() or 1)
         return LocalExecutor(
             self.database,
-            STATE_MACHINE,
+            replace(STATE_MACHINE, timeout_seconds=given.max_execution_seconds),
             {name: _without_context(step) for name, step in self.platform.steps.tasks().items()},
             self.platform.clock,
             self._ids,
