@@ -92,3 +92,8 @@ def test_a_document_and_a_file_of_which_nothing_is_known() -> None:
 def test_progress_is_told_only_while_it_is_processed(status: ProcessingStatus | None, line: str | None) -> None:
     found = record({"progress_percent": 42, "stage": "transcoding"})
     assert progress_of(replace(found, status=status or ProcessingStatus.FAILED)) == line
+
+
+def test_a_film_that_is_encoded_is_being_finished() -> None:
+    found = record({"progress_percent": 100, "stage": "finishing"}, ProcessingStatus.PROCESSING)
+    assert progress_of(found) == "finishing"

@@ -19,6 +19,7 @@ from click._termui_impl import ProgressBar
 from click.termui import progressbar
 
 from contentplatform.catalog.port import Record
+from contentplatform.cli.describing import progress_of
 from contentplatform.cli.output import Output, shown, size
 from contentplatform.cli.session import Hands, HomeName, Session, hands
 from contentplatform.errors import NotFound, PlatformError
@@ -216,8 +217,9 @@ def _percent(session: Session, key: str) -> int:
 
 def _tell_why(session: Session, waiting: dict[str, str]) -> None:
     key, version_id = next(iter(waiting.items()))
+    library = session.platform.library
     try:
-        why = _reason(session, session.platform.library.entry(key, version_id).execution)
+        why = progress_of(library.record(key)) or _reason(session, library.entry(key, version_id).execution)
     except NotFound:
         why = "it is stored, and waits to be taken in; what fails is tried again"
     session.output.talk(f"{len(waiting)} not processed yet. {shown(key)}: {shown(why)}")

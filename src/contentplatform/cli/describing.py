@@ -8,6 +8,7 @@ from typing import Any, Final
 from contentplatform.catalog.port import Record
 from contentplatform.media import ProcessingStatus
 
+_WHOLE_PERCENT: Final = 100
 _MINUTE_SECONDS: Final = 60
 _HOUR_SECONDS: Final = 3_600
 _COUNTS: Final = (
@@ -43,7 +44,8 @@ def progress_of(record: Record) -> str | None:
     percent = record.processing_metadata.get("progress_percent")
     if record.status is not ProcessingStatus.PROCESSING or percent is None:
         return None
-    return f"{record.processing_metadata.get('stage', 'working')} {percent} %"
+    stage = str(record.processing_metadata.get("stage", "working"))
+    return stage if percent == _WHOLE_PERCENT else f"{stage} {percent} %"
 
 
 def _duration(facts: Mapping[str, Any]) -> str | None:
