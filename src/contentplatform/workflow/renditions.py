@@ -20,7 +20,7 @@ from typing import Any, Final
 from contentplatform.catalog.port import LedgerEntry, Rendition
 from contentplatform.catalog.search import TEXT_KEY, words
 from contentplatform.drivers.files import translated_os_errors
-from contentplatform.errors import Corrupt, ErrorCode, ProcessingFailed
+from contentplatform.errors import Corrupt, ErrorCode, NoSpace, ProcessingFailed
 from contentplatform.processing.playlists import children_first, film_names, refers, renamed
 from contentplatform.processing.port import MediaFacts, Rendered, RenderedFile, Rung
 from contentplatform.processing.presets import VideoLimits, public_key
@@ -134,14 +134,18 @@ class RenditionShelf:
             yield self._store.local_file(self._store.head(bucket, key, version_id=version_id))
             return
         path = scratch / name
-        with (
-            translated_os_errors(f"fetching {key}"),
-            self._store.open(bucket, key, version_id=version_id) as reader,
-            path.open("wb") as target,
-        ):
-            _check_fits(reader.version, scratch)
-            for chunk in reader.chunks():
-                target.write(chunk)
+        try:
+            with (
+                translated_os_errors(f"fetching {key}"),
+                self._store.open(bucket, key, version_id=version_id) as reader,
+                path.open("wb") as target,
+            ):
+                for chunk in reader.chunks():
+                    target.write(chunk)
+        except NoSpace:
+            path.unlink(missing_ok=True)
+            _check_could_fit(self._store.head(bucket, key, version_id=version_id), scratch)
+            raise
         try:
             yield path
         finally:
@@ -208,7 +212,8 @@ def public_names(key: str, facts: MediaFacts, rungs: Sequence[Rung]) -> dict[str
     return {name: _base_name(public_key(name, key, extension)) for name, extension in names.items()}
 
 
-def _check_fits(version: ObjectVersion, scratch: Path) -> None:
+def _check_could_fit(version: ObjectVersion, scratch: Path) -> None:
+    """Raise ProcessingFailed where no emptier scratch folder would do."""
     room_bytes = shutil.disk_usage(scratch).total
     if version.size_bytes > room_bytes:
         raise ProcessingFailed(
