@@ -182,6 +182,16 @@ def test_a_program_is_born_with_nothing(bench: Bench) -> None:
     assert bench.lines == ["LANG", "0,1,2,3", "7", str(0o077)]
 
 
+def test_a_program_gives_way_to_every_other_process(bench: Bench) -> None:
+    runner = Runner(bench, nice=7)
+    autogroup = Path(f"/proc/{runner.pid}/autogroup")
+    if autogroup.exists():  # else niceness counts among all processes anyway
+        assert autogroup.read_text("ascii").split()[1:] == ["nice", "7"]
+    assert os.getpriority(os.PRIO_PROCESS, runner.pid) == 7
+    os.kill(runner.pid, signal.SIGKILL)
+    assert isinstance(runner.error(), JobInterrupted)
+
+
 def test_the_kernel_knows_a_program_as_shut_in(bench: Bench) -> None:
     runner = Runner(bench)
     lines = Path(f"/proc/{runner.pid}/status").read_text("ascii").splitlines()

@@ -52,6 +52,7 @@ Further sources are the descriptors from ``FIRST_OTHER_DESCRIPTOR`` on, in their
 """
 
 LENGTH: Final = struct.Struct("!I")
+_AUTOGROUP: Final = Path("/proc/self/autogroup")
 _WATCH_MILLISECONDS: Final = 20
 _SCRATCH_EVERY_WATCHES: Final = 10
 _PAGE_BYTES: Final = resource.getpagesize()
@@ -234,7 +235,7 @@ class Zygote:
             libraries=tuple(Path(library) for library in program["libraries"]),
             devices=tuple(Path(device) for device in program["devices"]),
         )
-        os.nice(program["nice"])
+        _give_way(program["nice"])
         signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)
         for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(ignored_by_python, signal.SIG_DFL)
@@ -284,6 +285,14 @@ class Zygote:
             os.close(running.verdict)
             if running.stat is not None:
                 os.close(running.stat)
+
+
+def _give_way(nice: int) -> None:
+    """Let other processes go first: inside this session and, where the kernel shares time by session, as a session."""
+    os.nice(nice)
+    # A job leads a session of its own. With autogroups its nice value would count among its own threads only.
+    with suppress(OSError):
+        _AUTOGROUP.write_text(str(nice), "ascii")
 
 
 def receive_frame(control: socket.socket, *, descriptors: int = 0) -> tuple[Mapping[str, Any], list[int]] | None:
