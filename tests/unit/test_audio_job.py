@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -29,9 +30,9 @@ WITHIN_SECONDS = 0.012
 
 @pytest.fixture(scope="module")
 def processor() -> Iterator[LocalMediaProcessor]:
-    with_default_limits = LocalMediaProcessor()
-    yield with_default_limits
-    with_default_limits.close()
+    shared = LocalMediaProcessor(processors=2)
+    yield shared
+    shared.close()
 
 
 @pytest.fixture
@@ -278,11 +279,23 @@ def test_chapters_come_along(process: Process) -> None:
         assert [part["metadata"]["title"] for part in found] == ["Morning", "Evening"]
 
 
-def test_the_same_bytes_give_the_same_bytes(process: Process) -> None:
-    first, second = (process(sample_clips.with_cover("mp3")) for _ in range(2))
-    assert first.metadata == second.metadata
-    for one, other in zip(first.files, second.files, strict=True):
-        assert one.path.read_bytes() == other.path.read_bytes()
+@pytest.mark.parametrize("normalise", [False, True])
+def test_one_job_and_two_make_the_same_bytes(tmp_path: Path, *, normalise: bool) -> None:
+    made_by: list[Rendered] = []
+    for processors in (1, 2, 2):
+        processor = LocalMediaProcessor(normalise_loudness=normalise, processors=processors)
+        scratch = tmp_path / str(len(made_by))
+        scratch.mkdir()
+        made_by.append(processor.process_audio(sample_clips.with_cover("mp3"), scratch))
+        processor.close()
+    first, *others = made_by
+    for other in others:
+        assert (other.metadata, other.descriptive) == (first.metadata, first.descriptive)
+        assert list(other.metadata) == list(first.metadata)
+        assert [file.name for file in other.files] == list(AUDIO_RENDITIONS)
+        for one, another in zip(first.files, other.files, strict=True):
+            assert one.path.read_bytes() == another.path.read_bytes(), one.name
+            assert replace(one, path=another.path) == another
 
 
 def test_the_waveform_and_the_peaks_are_those_of_the_sound(process: Process) -> None:

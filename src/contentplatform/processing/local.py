@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from math import ceil
@@ -12,7 +13,6 @@ from contentplatform.drivers.confinement import Confinement, JobLimits
 from contentplatform.drivers.sandbox import Sandbox, plain_file
 from contentplatform.errors import ErrorCode, ProcessingFailed
 from contentplatform.processing.answers import (
-    AUDIO_RENDITIONS,
     DOCUMENT_RENDITIONS,
     nonsense,
     rendered,
@@ -30,6 +30,7 @@ from contentplatform.processing.presets import (
     VideoLimits,
 )
 from contentplatform.processing.probe import HEAD_SIZE_BYTES, sniff
+from contentplatform.processing.sounds import render_sound, sounding_limits
 
 IMAGE_JOB: Final = "contentplatform.processing.image:render"
 MEDIA_JOBS: Final = "contentplatform.processing.jobs.media:run"
@@ -37,7 +38,6 @@ DOCUMENT_JOB: Final = "contentplatform.processing.jobs.document:render"
 _DOING: Final = "making the image's renditions"
 _PROBING: Final = "looking at what is in the file"
 _FINISHING: Final = "completing the video's renditions"
-_SOUNDING: Final = "making the sound's renditions"
 _READING: Final = "reading the document"
 _FINISHING_SECONDS_A_SECOND: Final = 0.2
 """Measured: 0.05, of which short films take most."""
@@ -70,14 +70,18 @@ class LocalMediaProcessor(MediaProcessor):
         job_limits: JobLimits | None = None,
         media_limits: JobLimits | None = None,
         normalise_loudness: bool = False,
+        processors: int | None = None,
     ) -> None:
+        """``processors``: how many a single call may use; as many as this process may, if not given."""
         self._image_limits = image_limits or ImageLimits()
         self._video_limits = video_limits or VideoLimits()
         self._document_limits = document_limits or DocumentLimits()
         self._normalise_loudness = normalise_loudness
+        self._processors = processors or usable_processors()
         self._job_limits = job_limits or JobLimits()
+        self._media_limits = media_limits or self._job_limits
         self._images = Sandbox(IMAGE_JOB, limits=job_limits, environment=ENVIRONMENT)
-        self._media = Sandbox(MEDIA_JOBS, limits=media_limits or job_limits, environment=ENVIRONMENT)
+        self._media = Sandbox(MEDIA_JOBS, limits=self._media_limits, environment=ENVIRONMENT)
         self._documents = Sandbox(DOCUMENT_JOB, limits=job_limits, environment=ENVIRONMENT)
 
     def confinement(self) -> Confinement:
@@ -128,8 +132,8 @@ class LocalMediaProcessor(MediaProcessor):
 
     def process_audio(self, source: Path, scratch: Path) -> Rendered:
         request = {"job": "audio", "limits": asdict(self._video_limits), "normalise": self._normalise_loudness}
-        report = self._media.run(request, source, scratch, doing=_SOUNDING)
-        return rendered(report.result, scratch, AUDIO_RENDITIONS, doing=_SOUNDING)
+        limits = sounding_limits(self._media_limits, source.stat().st_size, self._video_limits.duration_seconds)
+        return render_sound(self._media, request, source, scratch, limits=limits, processors=self._processors)
 
     def process_document(self, source: Path, scratch: Path, *, content_type: str) -> Rendered:
         request = {"content_type": content_type, "limits": asdict(self._document_limits)}
@@ -139,6 +143,11 @@ class LocalMediaProcessor(MediaProcessor):
     def close(self) -> None:
         for sandbox in (self._images, self._media, self._documents):
             sandbox.close()
+
+
+def usable_processors() -> int:
+    """On how many processors this process may run."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def finishing_limits(limits: JobLimits, source: Path, rungs: Iterable[Path], facts: MediaFacts) -> JobLimits:

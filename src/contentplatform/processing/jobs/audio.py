@@ -1,7 +1,7 @@
 """Makes the renditions of a sound from one decode: AAC, Opus, the waveform's picture and numbers, loudness, cover.
 
-The decode and the waveform run in the job's own thread, each encoder and the loudness meter in one of theirs, with a
-few seconds of sound between them: so memory is the same for a minute and for a day.
+All of it, or a part where another job makes the rest. Half a second of sound goes through everything before the next is
+decoded, in one thread: so memory is the same for a minute and for a day, and nobody waits for Python's lock.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -26,8 +26,7 @@ from contentplatform.processing.codecs import LOSSLESS_AUDIO
 from contentplatform.processing.embedded import clean_text
 from contentplatform.processing.jobs import raster, waveform
 from contentplatform.processing.jobs.demux import codec_of, decode_failure, is_cover, open_container
-from contentplatform.processing.jobs.lanes import Lane
-from contentplatform.processing.jobs.loudness import Loudness, Meter, normalising_gain_db
+from contentplatform.processing.jobs.loudness import Meter, normalising_gain_db
 from contentplatform.processing.jobs.sound import Piece, Sound
 from contentplatform.processing.jobs.soundfiles import Cover, Labels, SoundFile
 from contentplatform.processing.jobs.tags import Tags, descriptive, sorted_tags
@@ -64,10 +63,11 @@ class _Told:
 
 
 def render(request: Mapping[str, Any], source: int) -> Mapping[str, Any]:
-    """The job: every rendition of the sound behind the descriptor ``source``, into the current folder.
+    """The job: renditions of the sound behind the descriptor ``source``, into the current folder, and all facts.
 
-    ``request``: ``limits`` as ``VideoLimits``; ``normalise``: whether the encodings are brought to
-    ``NORMALISED_LOUDNESS_LUFS``, which takes a pass of its own.
+    ``request``: ``limits`` as ``VideoLimits``; ``encodings``: the names of their presets; ``rest``: whether the
+    waveform, the peaks, the cover's renditions and the loudness are wanted as well; ``normalise``: whether the
+    encodings are brought to ``NORMALISED_LOUDNESS_LUFS``, which takes a pass of its own.
 
     Raises:
         ProcessingFailed: broken, over a limit, or of a codec that no allowed decoder opens.
@@ -82,10 +82,14 @@ def render(request: Mapping[str, Any], source: int) -> Mapping[str, Any]:
             gain_db = _gain_db(Sound(container, source, limits, doing=_DOING))
     with _opened(source, limits) as container:
         sound = Sound(container, source, limits, doing=_DOING)
-        files, loudness = _made(sound, Labels(told.tags.public, told.chapters, told.cover), gain_db)
+        labels = Labels(told.tags.public, told.chapters, told.cover)
+        presets = [preset for preset in AUDIO_PRESETS if preset.name in request["encodings"]]
+        encodings = [SoundFile(preset, sound.rate_hz, sound.layout, labels) for preset in presets]
+        picture = _Picture(sound) if request["rest"] else None
+        _take_in(sound, encodings, picture, np.float32(10 ** (gain_db / 20)))
         metadata = {
             **_form(container, sound),
-            "loudness": loudness.to_json(),
+            "loudness": picture.loudness() if picture else {},
             "normalised": _normalised(gain_db) if request["normalise"] else None,
             **_damage(sound),
             "tags": told.tags.public,
@@ -94,8 +98,9 @@ def render(request: Mapping[str, Any], source: int) -> Mapping[str, Any]:
             "cover": told.cover_trouble,
             "private": {"tags": told.tags.private} if told.tags.private else {},
         }
+    files = [{"name": preset.name, "file": made.name} for preset, made in zip(presets, encodings, strict=True)]
     return {
-        "files": [*files, *told.cover_files],
+        "files": [*files, *picture.files(), *told.cover_files] if picture else files,
         "metadata": {name: value for name, value in metadata.items() if value not in (None, {}, [])},
         "descriptive": descriptive(told.tags.public),
     }
@@ -125,38 +130,43 @@ def _gain_db(sound: Sound) -> float:
     return normalising_gain_db(meter.result())
 
 
-def _made(sound: Sound, labels: Labels, gain_db: float) -> tuple[list[Mapping[str, Any]], Loudness]:
-    """Everything that comes out of the samples."""
-    peaks = waveform.Peaks(WAVEFORM)
-    encodings = [SoundFile(preset, sound.rate_hz, sound.layout, labels) for preset in AUDIO_PRESETS]
-    meter = Meter(sound.rate_hz, sound.full_layout or sound.layout)
-    gain = np.float32(10 ** (gain_db / 20))
-    with ExitStack() as lanes:
-        encoders = [lanes.enter_context(Lane(encoding.add, encoding.name)) for encoding in encodings]
-        metering = lanes.enter_context(Lane(meter.add, "loudness"))
-        for piece in sound.pieces():
-            turned = piece.mix if gain_db == 0 else piece.mix * gain
-            for encoder in encoders:
-                encoder.give(turned)
-            metering.give(_whole(piece))
-            peaks.add(piece.mix)
+def _take_in(sound: Sound, encodings: Sequence[SoundFile], picture: _Picture | None, gain: np.float32) -> None:
+    """Put the whole sound through all that is made of its samples."""
+    for piece in sound.pieces():
+        turned = piece.mix if gain == 1 else piece.mix * gain
+        for encoding in encodings:
+            encoding.add(turned)
+        if picture:
+            picture.add(piece)
     for encoding in encodings:
         encoding.finish()
-    envelope = peaks.result()
-    numbers = waveform.document(envelope, sound.rate_hz, WAVEFORM)
-    Path("peaks.json").write_text(json.dumps(numbers, separators=(",", ":")), "ascii")
-    pixels = waveform.drawn(envelope, WAVEFORM)
-    picture = raster.from_pixels(pixels.tobytes(), WAVEFORM.width, WAVEFORM.height, bands=4)
-    files: list[Mapping[str, Any]] = [
-        *({"name": preset.name, "file": made.name} for preset, made in zip(AUDIO_PRESETS, encodings, strict=True)),
-        raster.png(picture, "waveform"),
-        {"name": "peaks", "file": "peaks.json"},
-    ]
-    return files, meter.result()
 
 
-def _whole(piece: Piece) -> waveform.Samples:
-    return piece.mix if piece.full is None else piece.full
+class _Picture:
+    """What is seen and measured of a sound, whatever it is turned to."""
+
+    def __init__(self, sound: Sound) -> None:
+        self._rate_hz = sound.rate_hz
+        self._peaks = waveform.Peaks(WAVEFORM)
+        self._meter = Meter(sound.rate_hz, sound.full_layout or sound.layout)
+
+    def add(self, piece: Piece) -> None:
+        """Take in the next piece."""
+        self._peaks.add(piece.mix)
+        self._meter.add(piece.mix if piece.full is None else piece.full)
+
+    def loudness(self) -> dict[str, Any]:
+        """Of all that was added, for the catalog; nothing can be added afterwards."""
+        return self._meter.result().to_json()
+
+    def files(self) -> list[Mapping[str, Any]]:
+        """Write the waveform and the peaks of all that was added; nothing can be added afterwards."""
+        envelope = self._peaks.result()
+        numbers = waveform.document(envelope, self._rate_hz, WAVEFORM)
+        Path("peaks.json").write_text(json.dumps(numbers, separators=(",", ":")), "ascii")
+        pixels = waveform.drawn(envelope, WAVEFORM)
+        picture = raster.from_pixels(pixels.tobytes(), WAVEFORM.width, WAVEFORM.height, bands=4)
+        return [raster.png(picture, "waveform"), {"name": "peaks", "file": "peaks.json"}]
 
 
 # -- what else is in the file ----------------------------------------------------------------------------------------
