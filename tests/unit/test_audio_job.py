@@ -97,6 +97,7 @@ def test_every_rendition_is_there_and_the_facts_are_right(process: Process) -> N
         ("flac", ("-ar", "192000", "-sample_fmt", "s32")),
         ("flac", ("-ar", "44100")),
         ("mp3", ()),
+        ("mka", ("-c:a", "mp2")),
         ("m4a", ("-c:a", "aac")),
         ("m4a", ("-c:a", "alac")),
         ("ogg", ("-c:a", "libvorbis", "-ar", "22050", "-ac", "1")),

@@ -249,6 +249,7 @@ def test_what_is_only_sound_in_a_films_container_is_a_sound(probe: Probe, extens
     ("extension", "arguments", "content_type", "codec"),
     [
         ("mp3", (), "audio/mpeg", "mp3"),
+        ("mp2", (), "audio/mpeg", "mp2"),
         ("m4a", (), "audio/mp4", "aac"),
         ("m4a", ("-c:a", "alac"), "audio/mp4", "alac"),
         ("aac", (), "audio/aac", "aac"),

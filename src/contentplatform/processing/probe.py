@@ -170,10 +170,24 @@ _MOST_BEYOND_ASCII: Final = 0.25
 _MPEG_TS_PACKET: Final = 188
 _SYNC_FRAMES: Final = 2
 
-# Bit rates in kbit/s and sample rates in Hz of MPEG audio layer III; index 0 and 15 of the first are no numbers.
+# Bit rates in kbit/s and sample rates in Hz of MPEG audio, layers II and III; 0 and 15 of the first are no numbers.
+_MPEG_1, _MPEG_2, _MPEG_2_5 = 3, 2, 0
+_LAYER_II, _LAYER_III = 2, 1
+_MP2_RATES_V1: Final = (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
 _MP3_RATES_V1: Final = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-_MP3_RATES_V2: Final = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_MP3_SAMPLES: Final = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+_RATES_V2: Final = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_MPEG_RATES: Final = {
+    (_MPEG_1, _LAYER_II): _MP2_RATES_V1,
+    (_MPEG_1, _LAYER_III): _MP3_RATES_V1,
+    (_MPEG_2, _LAYER_II): _RATES_V2,
+    (_MPEG_2, _LAYER_III): _RATES_V2,
+    (_MPEG_2_5, _LAYER_III): _RATES_V2,
+}
+_MPEG_SAMPLES: Final = {
+    _MPEG_1: (44_100, 48_000, 32_000),
+    _MPEG_2: (22_050, 24_000, 16_000),
+    _MPEG_2_5: (11_025, 12_000, 8_000),
+}
 
 # Bit rates in kbit/s and sample rates in Hz of AC-3.
 _DOLBY_SYNC: Final = b"\x0b\x77"
@@ -284,7 +298,7 @@ EXTENSION_TYPES: Final = {
     "dv": "video/x-dv",
     **dict.fromkeys(("vob", "m2v"), "video/mpeg"),
     "ogv": "video/ogg",
-    "mp3": "audio/mpeg",
+    **dict.fromkeys(("mp3", "mp2"), "audio/mpeg"),
     **dict.fromkeys(("m4a", "m4b"), "audio/mp4"),
     "aac": "audio/aac",
     "wav": "audio/wav",
@@ -372,11 +386,11 @@ def _transport_stream(head: bytes) -> Sniffed | None:
     return None
 
 
-def _mp3(head: bytes) -> Sniffed | None:
+def _mpeg_audio(head: bytes) -> Sniffed | None:
     """MPEG audio: an ID3 tag, or frames whose lengths lead from one header to the next."""
     if head.startswith(b"ID3") and len(head) > 10 and head[3] < 0x10 and max(head[6:10]) < 0x80:
         return Sniffed("audio/mpeg", _AUDIO)
-    return Sniffed("audio/mpeg", _AUDIO) if _frames_follow(head, _mp3_frame_bytes) else None
+    return Sniffed("audio/mpeg", _AUDIO) if _frames_follow(head, _mpeg_frame_bytes) else None
 
 
 def _adts(head: bytes) -> Sniffed | None:
@@ -404,16 +418,17 @@ def _frames_follow(head: bytes, frame_bytes: Callable[[bytes], int]) -> bool:
     return frame_bytes(head[place : place + 8]) > 0 or place > len(head) >= HEAD_SIZE_BYTES
 
 
-def _mp3_frame_bytes(header: bytes) -> int:
-    """Length of the layer III frame that begins here; 0 if none does."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
+def _mpeg_frame_bytes(header: bytes) -> int:
+    """Length of the frame of layer II or III that begins here; 0 if none does."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] < 0xE0:
         return 0
-    version, rate, sample = header[1] >> 3 & 3, header[2] >> 4, header[2] >> 2 & 3
-    if version == 1 or rate in {0, 15} or sample == 3:
+    version, layer, rate, sample = header[1] >> 3 & 3, header[1] >> 1 & 3, header[2] >> 4, header[2] >> 2 & 3
+    rates = _MPEG_RATES.get((version, layer))
+    if rates is None or rate in {0, 15} or sample == 3:
         return 0
-    kilobits = (_MP3_RATES_V1 if version == 3 else _MP3_RATES_V2)[rate]
-    factor = 144_000 if version == 3 else 72_000
-    return factor * kilobits // _MP3_SAMPLES[version][sample] + (header[2] >> 1 & 1)
+    # 1 152 samples a frame, but half as many in layer III of the later versions.
+    factor = 72_000 if layer == _LAYER_III and version != _MPEG_1 else 144_000
+    return factor * rates[rate] // _MPEG_SAMPLES[version][sample] + (header[2] >> 1 & 1)
 
 
 def _adts_frame_bytes(header: bytes) -> int:
@@ -505,7 +520,7 @@ _RECOGNISERS: Final[tuple[Callable[[bytes], Sniffed | None], ...]] = (
     _matroska,
     _ogg,
     _transport_stream,
-    _mp3,
+    _mpeg_audio,
     _adts,
     _dolby,
     _zip,
