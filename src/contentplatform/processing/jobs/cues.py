@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import html
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from contentplatform.processing.jobs.escapes import unescaped
 from contentplatform.processing.playlists import timestamp
 
 MOST_CUES: Final = 50_000
@@ -71,11 +73,12 @@ def webvtt(cues: Iterable[Cue], *, until_seconds: float, limit_bytes: int) -> st
 def _ended(cues: Iterable[Cue], until_seconds: float) -> Iterator[Cue]:
     """The cues in order, each with a beginning and an end within the film."""
     ordered = sorted(cues, key=lambda cue: (cue.start_seconds, cue.end_seconds))
-    for place, cue in enumerate(ordered):
-        start, end = max(0.0, cue.start_seconds), cue.end_seconds
+    starts = [max(0.0, cue.start_seconds) for cue in ordered]
+    for cue, start in zip(ordered, starts, strict=True):
+        end = cue.end_seconds
         if cue.end_seconds <= cue.start_seconds:
-            later = (other.start_seconds for other in ordered[place + 1 :] if other.start_seconds > start)
-            end = min(next(later, until_seconds), start + _LONGEST_SECONDS)
+            later = bisect_right(starts, start)
+            end = min(starts[later] if later < len(starts) else until_seconds, start + _LONGEST_SECONDS)
         end = min(end, until_seconds)
         if cue.text and end - start >= _SHORTEST_SECONDS:
             yield replace(cue, start_seconds=start, end_seconds=end)
@@ -131,7 +134,8 @@ def _plain(payload: bytes) -> tuple[list[_Run], str]:
     return [_Run(_decoded(payload))], ""
 
 
-_TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)[^<>]*>")
+# Possessive: a tag that is never closed is given up at once, instead of being tried at every length.
+_TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*+)[^<>]*+>")
 _BRACES: Final = re.compile(r"\{\\[^{}]*\}")
 
 
@@ -142,7 +146,7 @@ def _subrip(payload: bytes) -> tuple[list[_Run], str]:
     return _runs_of_tags(_BRACES.sub("", text), _TAG), _settings_of(place)
 
 
-_ANY_TAG: Final = re.compile(r"<(/?)([A-Za-z]*)[^<>]*>")
+_ANY_TAG: Final = re.compile(r"<(/?)([A-Za-z]*+)[^<>]*+>")
 
 
 def _webvtt_text(payload: bytes) -> tuple[list[_Run], str]:
@@ -153,7 +157,7 @@ def _webvtt_text(payload: bytes) -> tuple[list[_Run], str]:
     else:
         settings = b""
     runs = _runs_of_tags(_decoded(payload), _ANY_TAG)
-    return [replace(run, text=html.unescape(run.text)) for run in runs], _sound_settings(settings)
+    return [replace(run, text=unescaped(run.text)) for run in runs], _sound_settings(settings)
 
 
 def _runs_of_tags(text: str, tag: re.Pattern[str]) -> list[_Run]:
@@ -170,12 +174,13 @@ def _runs_of_tags(text: str, tag: re.Pattern[str]) -> list[_Run]:
 
 
 def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    while len(content) >= 8:
-        size = int.from_bytes(content[:4], "big")
-        if not 8 <= size <= len(content):
+    place = 0
+    while place + 8 <= len(content):
+        size = int.from_bytes(content[place : place + 4], "big")
+        if not 8 <= size <= len(content) - place:
             return
-        yield content[4:8], content[8:size]
-        content = content[size:]
+        yield content[place + 4 : place + 8], content[place + 8 : place + size]
+        place += size
 
 
 _STYLE_RECORD_BYTES: Final = 12
@@ -188,14 +193,16 @@ def _mov_text(payload: bytes) -> tuple[list[_Run], str]:
     size = int.from_bytes(payload[:2], "big")
     raw = payload[2 : 2 + size]
     text = raw[2:].decode("utf-16-be", "replace") if raw.startswith(_UTF16_MARK) else raw.decode("utf-8", "replace")
+    text = text[:_TEXT_LIMIT]
     styles: list[frozenset[str]] = [frozenset()] * len(text)
     for kind, content in _boxes(payload[2 + size :]):
         records = content[2 : 2 + int.from_bytes(content[:2], "big") * _STYLE_RECORD_BYTES] if kind == b"styl" else b""
         for place in range(0, len(records) - _STYLE_RECORD_BYTES + 1, _STYLE_RECORD_BYTES):
             start, end = (int.from_bytes(records[place + n : place + n + 2], "big") for n in (0, 2))
             marks = frozenset(mark for bit, mark in _FACES if records[place + 6] & bit)
-            for character in range(start, min(end, len(text))):
-                styles[character] = marks
+            end = min(end, len(text))
+            if start < end:
+                styles[start:end] = [marks] * (end - start)
     runs = [_Run(character, style) for character, style in zip(text, styles, strict=True)]
     return [replace(run, text="\n") if run.text == "\r" else run for run in runs], ""
 
@@ -207,9 +214,7 @@ _ASS_FIELDS: Final = 8
 _ASS_STYLE_FIELD: Final = 2
 _ASS_STYLE_LIMIT: Final = 2_000
 _ASS_TOKEN: Final = re.compile(r"\{([^{}]*)\}|\\([Nnh])")
-_ASS_OVERRIDE: Final = re.compile(
-    r"\s*(pos(?=\()|an?(?=\d)|[biu](?=\d|\s*$)|p(?=\d)|r)(\d{0,4}|\([^()]*\)|(?<=r).*)\s*"
-)
+_ASS_OVERRIDE: Final = re.compile(r"(pos(?=\()|an?(?=\d)|[biu](?=\d|$)|p(?=\d)|r)(\d{0,4}|\([^()]*\)|(?<=r).*)")
 _NUMPAD_OF_LEGACY: Final = {1: 1, 2: 2, 3: 3, 5: 7, 6: 8, 7: 9, 9: 4, 10: 5, 11: 6}
 _ASS_ESCAPES: Final = {"N": "\n", "n": " ", "h": "\N{NO-BREAK SPACE}"}
 _TOP_LEFT, _TOP = 7, 8
@@ -259,7 +264,8 @@ class _AssReader:
                     self._note(dict(zip(fields, values, strict=False)), is_legacy=is_legacy)
 
     def _note(self, values: Mapping[str, str], *, is_legacy: bool) -> None:
-        place = int(values.get("alignment", "2")) if values.get("alignment", "2").isdecimal() else 2
+        alignment = values.get("alignment", "2")[:4]
+        place = int(alignment) if alignment.isdecimal() else 2
         marks = {mark for mark, field in (("b", "bold"), ("i", "italic"), ("u", "underline")) if _is_on(values, field)}
         self._styles[values.get("name", "").lstrip("*")] = _AssStyle(
             _NUMPAD_OF_LEGACY.get(place, 2) if is_legacy else place, frozenset(marks)
@@ -283,7 +289,7 @@ class _AssReader:
                 runs.append(_Run(_ASS_ESCAPES[found[2]], now.style))
                 continue
             for override in found[1].split("\\")[1:]:
-                if known := _ASS_OVERRIDE.fullmatch(override):
+                if known := _ASS_OVERRIDE.fullmatch(override.strip()):
                     self._apply(now, base, known[1], known[2])
         runs.append(_Run("" if now.is_drawing else text[at:], now.style))
         place = now.place or base.place

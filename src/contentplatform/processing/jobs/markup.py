@@ -20,6 +20,8 @@ for _codec in ("utf-8", "utf-16", "ascii", "latin-1"):  # loaded while the proce
 
 Attributes = Mapping[str, str]
 _NAMESPACE_END: Final = "}"
+_LONGEST_TAG_BYTES: Final = 4 << 20
+"""Of one tag with its attributes, or one comment. The parser begins it anew with every piece that does not end it."""
 
 
 class Enough(Exception):  # noqa: N818 - no error: the reader has what it wanted
@@ -43,8 +45,12 @@ def walk(
     if text is not None:
         parser.CharacterDataHandler = text
     try:
+        given_bytes = 0
         for piece in pieces:
             parser.Parse(piece, False)  # noqa: FBT003 - expat's own signature
+            given_bytes += len(piece)
+            if given_bytes - max(0, parser.CurrentByteIndex) > _LONGEST_TAG_BYTES:
+                raise over_limit("one of its tags is too long")
         parser.Parse(b"", True)  # noqa: FBT003 - same
     except Enough:
         return

@@ -45,6 +45,8 @@ _OUTLINE_BYTES: Final = 50_000
 """Of the titles and what goes with them: they are kept in the record, which has to stay small."""
 _ENTRY_BYTES: Final = 40
 _END_WINDOW_BYTES: Final = 2_048
+_MOST_FILE_BYTES: Final = 10**10
+"""A place has ten digits. A longer file is a hole, through which PDFium would look for objects for minutes."""
 _SCAN_BYTES: Final = 64 << 20
 """So much of the file is looked through for the names of actions."""
 _RGBX_BANDS: Final = 4
@@ -63,6 +65,7 @@ _ACTIONS: Final = {
     "has_launch_action": re.compile(rb"/Launch\b"),
     "has_embedded_files": re.compile(rb"/EmbeddedFiles?\b"),
 }
+_KEYS: Final = ("Title", "Author", "Subject", "Keywords", "Creator", "Producer", "CreationDate", "ModDate")
 _DATE: Final = re.compile(
     r"D?:?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?\s*(?:(Z)|([+-])(\d\d)'?(\d\d)?)?",
 )
@@ -84,6 +87,8 @@ def read_pdf(source: int, _content_type: str, limits: DocumentLimits) -> Reading
     Raises:
         ProcessingFailed: broken, or over a limit. One that wants a password is told of, and no failure.
     """
+    if os.fstat(source).st_size > _MOST_FILE_BYTES:
+        raise over_limit("it has more than 10 GB, more than a PDF's table of places can say")
     stream = os.fdopen(os.dup(source), "rb")
     stream.seek(0)
     try:
@@ -108,7 +113,7 @@ def _read(document: pypdfium2.PdfDocument, source: int, limits: DocumentLimits) 
     # The picture first: a first page that can't be shown fails the document before work is put into it.
     picture, size = _first_page(document)
     text, unreadable = _text(document, pages, limits)
-    told = document.get_metadata_dict(skip_empty=True)
+    told = {key: _told(document, key) for key in _KEYS}
     metadata = {
         "format": "PDF",
         "pages": pages,
@@ -119,10 +124,10 @@ def _read(document: pypdfium2.PdfDocument, source: int, limits: DocumentLimits) 
         "tagged": bool(pdfium.FPDFCatalog_IsTagged(document)),
         "form": _FORMS.get(pdfium.FPDF_GetFormType(document)),
         "outline": _outline(document, limits),
-        "producer": clean_text(told.get("Producer", ""), _TITLE_CHARACTERS),
-        "creating_program": clean_text(told.get("Creator", ""), _TITLE_CHARACTERS),
-        "created": _moment(told.get("CreationDate", "")),
-        "modified": _moment(told.get("ModDate", "")),
+        "producer": clean_text(told["Producer"], _TITLE_CHARACTERS),
+        "creating_program": clean_text(told["Creator"], _TITLE_CHARACTERS),
+        "created": _moment(told["CreationDate"]),
+        "modified": _moment(told["ModDate"]),
         "text_pages": limits.text_pages if pages > limits.text_pages else None,
         "text_cut": text.is_cut or None,
         "unreadable_pages": unreadable,
@@ -133,10 +138,10 @@ def _read(document: pypdfium2.PdfDocument, source: int, limits: DocumentLimits) 
         picture=picture,
         metadata={name: value for name, value in metadata.items() if value not in (None, "", [])},
         descriptive=described(
-            title=told.get("Title", ""),
-            description=told.get("Subject", ""),
-            keywords=told.get("Keywords", ""),
-            creator=told.get("Author", ""),
+            title=told["Title"],
+            description=told["Subject"],
+            keywords=told["Keywords"],
+            creator=told["Author"],
         ),
     )
 
@@ -263,6 +268,19 @@ def _place_of(read: pypdfium2.PdfTextPage) -> Callable[[int], tuple[float, ...]]
 # -- facts -----------------------------------------------------------------------------------------------------------
 
 
+def _told(document: pypdfium2.PdfDocument, key: str) -> str:
+    """What the document says of itself under ``key``; empty where it says nothing."""
+    return _words(lambda buffer, size: pdfium.FPDF_GetMetaText(document, key.encode(), buffer, size))
+
+
+def _words(write: Callable[[Any, int], int]) -> str:
+    """A text that PDFium writes as UTF-16 into a buffer, NUL at its end. Halves of characters are left out."""
+    size_bytes = write(None, 0)
+    buffer = ctypes.create_string_buffer(size_bytes)
+    write(buffer, size_bytes)
+    return buffer.raw[: max(0, size_bytes - 2)].decode("utf-16-le", "ignore")
+
+
 def _version(document: pypdfium2.PdfDocument) -> str | None:
     number = document.get_version()
     return f"{number // 10}.{number % 10}" if number else None
@@ -273,7 +291,7 @@ def _outline(document: pypdfium2.PdfDocument, limits: DocumentLimits) -> list[di
     found = []
     left_bytes = _OUTLINE_BYTES
     for bookmark in itertools.islice(_bookmarks(document), limits.outline_entries):
-        title = clean_text(cleaned(bookmark.get_title()), _TITLE_CHARACTERS).replace("\n", " ")
+        title = clean_text(cleaned(_title(bookmark)), _TITLE_CHARACTERS).replace("\n", " ")
         if not title:
             continue
         left_bytes -= len(title.encode()) + _ENTRY_BYTES
@@ -283,6 +301,10 @@ def _outline(document: pypdfium2.PdfDocument, limits: DocumentLimits) -> list[di
         page = None if target is None else target.get_index()
         found.append({"title": title, "level": bookmark.level, "page": None if page is None else page + 1})
     return found
+
+
+def _title(bookmark: pypdfium2.PdfBookmark) -> str:
+    return _words(lambda buffer, size: pdfium.FPDFBookmark_GetTitle(bookmark, buffer, size))
 
 
 def _bookmarks(document: pypdfium2.PdfDocument) -> Iterator[pypdfium2.PdfBookmark]:
@@ -300,14 +322,12 @@ def _actions(document: pypdfium2.PdfDocument, source: int) -> dict[str, bool]:
         "has_embedded_files": pdfium.FPDFDoc_GetAttachmentCount(document) > 0,
     }
     size_bytes = os.fstat(source).st_size
-    with mmap.mmap(source, size_bytes, access=mmap.ACCESS_READ) as content:
-        window = memoryview(content)[: min(size_bytes, _SCAN_BYTES)]
-        try:
-            for name, pattern in _ACTIONS.items():
-                found[name] = found.get(name, False) or pattern.search(window) is not None
-        finally:
-            window.release()
-        found["truncated"] = content.rfind(b"%%EOF", max(0, size_bytes - _END_WINDOW_BYTES)) < 0
+    # A file larger than all that the job may address could not be mapped as a whole.
+    with mmap.mmap(source, min(size_bytes, _SCAN_BYTES), access=mmap.ACCESS_READ) as window:
+        for name, pattern in _ACTIONS.items():
+            found[name] = found.get(name, False) or pattern.search(window) is not None
+    end = os.pread(source, _END_WINDOW_BYTES, max(0, size_bytes - _END_WINDOW_BYTES))
+    found["truncated"] = b"%%EOF" not in end
     return {name: True for name, is_there in found.items() if is_there}
 
 

@@ -64,6 +64,11 @@ class Collected:
             self._left -= len(piece)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing was taken yet."""
+        return not self._pieces
+
+    @property
     def is_full(self) -> bool:
         """Whether reading on is of no use."""
         return self._left == 0

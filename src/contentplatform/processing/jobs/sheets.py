@@ -268,7 +268,7 @@ class _OpenWorkbook:
             self._content = Collected(_CELL_CHARACTERS)
             self._repeats = number(attributes.get("number-columns-repeated"), most=_MOST_REPEATS)
         elif element == "p":
-            self._content.add(" " if str(self._content) else "")
+            self._content.add("" if self._content.is_empty else " ")
             self._inside += 1
 
     def end(self, element: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import html
 import io
 import os
 import re
@@ -12,6 +11,7 @@ import string
 from collections.abc import Sequence
 from typing import Any, Final
 
+from contentplatform.processing.jobs.escapes import unescaped
 from contentplatform.processing.jobs.reading import Collected, Reading, cleaned, described
 from contentplatform.processing.jobs.typeset import page_of
 from contentplatform.processing.presets import DocumentLimits
@@ -178,7 +178,7 @@ def read_html(text: str, limit_characters: int) -> tuple[str, str]:
         start = text.find("<", place)
         if start < 0:
             start = len(text)
-        seen.add(_SPACES.sub(" ", html.unescape(text[place:start])))
+        seen.add(_SPACES.sub(" ", unescaped(text[place:start])))
         name, place = _past_tag(lower, start)
         if name in _BLOCKS:
             seen.add("\n")
@@ -188,7 +188,7 @@ def read_html(text: str, limit_characters: int) -> tuple[str, str]:
             end = lower.find(f"</{name}", place)
             end = len(text) if end < 0 else end
             if name == "title" and not title:
-                title = " ".join(html.unescape(text[place : min(end, place + _TITLE_CHARACTERS)]).split())
+                title = " ".join(unescaped(text[place : min(end, place + _TITLE_CHARACTERS)]).split())
             place = end
         elif name == "<":
             seen.add(name)
