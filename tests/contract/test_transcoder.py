@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 from contentplatform.drivers.doorbell import Doorbell
 from contentplatform.drivers.sqlite import Database
 from contentplatform.errors import ErrorCode, NotFound, ProcessingFailed
-from contentplatform.processing.encoder import Watch
+from contentplatform.processing.encoder import Encoded, Watch
 from contentplatform.processing.ladder import plan
 from contentplatform.processing.lane import TranscodeLane
 from contentplatform.processing.port import (
@@ -98,8 +98,9 @@ class Encoder:
 
     def __init__(self) -> None:
         self.breaks = False
+        self.damage = ""
 
-    def encode(self, request: TranscodeRequest, source: Path, scratch: Path, watch: Watch) -> Mapping[str, Path]:
+    def encode(self, request: TranscodeRequest, source: Path, scratch: Path, watch: Watch) -> Encoded:
         if self.breaks:
             raise ProcessingFailed("encoding the video", BROKEN, code=ErrorCode.DECODE)
         assert source.read_bytes() == b"a film"
@@ -107,7 +108,7 @@ class Encoder:
         files = {rung.name: scratch / rung.name for rung in request.rungs}
         for name, path in files.items():
             path.write_bytes(name.encode() + b" of a film")
-        return files
+        return Encoded(files, self.damage)
 
     def close(self) -> None:
         """Nothing runs."""

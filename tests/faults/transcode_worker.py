@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import sys
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -18,7 +17,7 @@ import imageio_ffmpeg
 from contentplatform.clock import RandomIds, SystemClock
 from contentplatform.drivers.doorbell import Doorbell
 from contentplatform.drivers.sqlite import Database
-from contentplatform.processing.encoder import VideoEncoder, Watch
+from contentplatform.processing.encoder import Encoded, VideoEncoder, Watch
 from contentplatform.processing.lane import LaneSettings, TranscodeLane
 from contentplatform.processing.port import TranscodeRequest
 from contentplatform.processing.transcoding import SCHEMA, LocalTranscoder
@@ -43,7 +42,7 @@ class _Telling:
         self._encoder = encoder
         self._gate = gate
 
-    def encode(self, request: TranscodeRequest, source: Path, scratch: Path, watch: Watch) -> Mapping[str, Path]:
+    def encode(self, request: TranscodeRequest, source: Path, scratch: Path, watch: Watch) -> Encoded:
         return self._encoder.encode(request, source, scratch, _Printing(watch, self._gate))
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -63,7 +64,7 @@ class Studio:
         facts = facts or self.facts(source)
         request = TranscodeRequest("t", "f", "v", "k", facts, plan(facts, str))
         made = self.encoder.encode(request, source, self.scratch(), onlooker or Onlooker())
-        return Encoded({name: Film(path) for name, path in made.items()})
+        return Encoded({name: Film(path) for name, path in made.files.items()}, made.damage)
 
 
 @dataclass
@@ -71,6 +72,7 @@ class Encoded:
     """All rungs of a film."""
 
     rungs: dict[str, Film]
+    damage: str = ""
 
     @property
     def only(self) -> Film:
@@ -145,7 +147,9 @@ def assert_upright(film: Film, tolerance: int = 14) -> None:
 
 def test_an_ordinary_film_becomes_what_every_player_knows(studio: Studio) -> None:
     onlooker = Onlooker()
-    film = studio.encode(sample_clips.film(), onlooker=onlooker).only
+    made = studio.encode(sample_clips.film(), onlooker=onlooker)
+    film = made.only
+    assert made.damage == ""
     assert film.codec == ("h264", "High")
     assert film.pixel_format == "yuv420p"
     assert film.colour == (1, 1, 1, 1), "limited range, and BT.709 throughout"
@@ -348,18 +352,65 @@ def test_channels_that_nobody_can_place_are_cut_to_two(studio: Studio) -> None:
 # -- what is refused -------------------------------------------------------------------------------------------------
 
 
-def test_a_damaged_frame_in_the_middle_is_never_concealed(studio: Studio, tmp_path: Path) -> None:
-    whole = sample_clips.transport_stream()
-    facts = studio.facts(whole)
+def flipped(whole: Path, folder: Path, begin: float, end: float) -> Path:
+    """A copy of a film, of which the bytes between two shares of its length are turned over."""
     data = bytearray(whole.read_bytes())
-    middle = len(data) // 2 // 188 * 188
-    for packet in range(middle, middle + 20 * 188, 188):
-        data[packet + 30 : packet + 180] = bytes(byte ^ 0x5A for byte in data[packet + 30 : packet + 180])
-    damaged = tmp_path / "damaged.ts"
-    damaged.write_bytes(data)
+    first, beyond = int(begin * len(data)), int(end * len(data))
+    data[first:beyond] = bytes(byte ^ 0x5A for byte in data[first:beyond])
+    path = folder / f"damaged{whole.suffix}"
+    path.write_bytes(data)
+    return path
+
+
+def long_film(suffix: str) -> Path:
+    """Eight seconds with sound, a key frame each: so that a small damage is a small part of it."""
+    path = sample_clips.folder() / f"eight{suffix}"
+    if not path.exists():
+        codecs = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "aac")
+        sample_clips.ffmpeg(*sample_clips.picture(seconds=8.0), *sample_clips.tone(seconds=8.0), *codecs, str(path))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_a_small_damage_in_the_middle_is_gone_over_and_told(studio: Studio, tmp_path: Path, suffix: str) -> None:
+    whole = long_film(suffix)
+    made = studio.encode(flipped(whole, tmp_path, 0.5, 0.502), facts=studio.facts(whole))
+    assert re.search(r"about \d+ pictures? (is|are) damaged or missing|nothing is known to be missing", made.damage)
+    assert made.only.video_seconds == pytest.approx(8.0, abs=2 * FRAME_SECONDS)
+    assert_upright(made.only, tolerance=40)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_a_film_of_which_half_is_destroyed_is_no_film(studio: Studio, tmp_path: Path, suffix: str) -> None:
+    whole = long_film(suffix)
     with pytest.raises(ProcessingFailed, match="damaged") as caught:
-        studio.encode(damaged, facts=facts)
+        studio.encode(flipped(whole, tmp_path, 0.25, 0.75), facts=studio.facts(whole))
     assert caught.value.code is ErrorCode.DECODE
+
+
+def test_pictures_that_a_container_lost_without_a_word_of_the_decoder_are_missed(
+    studio: Studio, tmp_path: Path
+) -> None:
+    """Whole clusters are gone, each up to a key frame, so that the decoder has nothing to complain of."""
+    whole = long_film(".mkv")
+    data = bytearray(whole.read_bytes())
+    middle = len(data) // 2
+    del data[middle : middle + len(data) // 100]
+    damaged = tmp_path / "hole.mkv"
+    damaged.write_bytes(data)
+    made = studio.encode(damaged, facts=studio.facts(whole))
+    assert re.search(r"\d pictures? (is|are) damaged or missing", made.damage)
+
+
+def test_a_recording_whose_end_never_came_is_shown_as_far_as_it_goes(studio: Studio, tmp_path: Path) -> None:
+    """As a recorder leaves it that crashed: nothing in it says how long it was to be."""
+    live = sample_clips.folder() / "live.mkv"
+    sample_clips.ffmpeg("-i", str(long_film(".mkv")), "-c", "copy", "-live", "1", str(live))
+    crashed = tmp_path / "crashed.mkv"
+    crashed.write_bytes(live.read_bytes()[: live.stat().st_size // 2])
+    made = studio.encode(crashed)
+    assert "its end is missing, after 0:0" in made.damage
+    assert 2.0 < made.only.video_seconds < 6.0
 
 
 def test_a_film_that_was_cut_off_is_never_passed_for_a_whole_one(studio: Studio, tmp_path: Path) -> None:
@@ -367,7 +418,7 @@ def test_a_film_that_was_cut_off_is_never_passed_for_a_whole_one(studio: Studio,
     facts = studio.facts(whole)
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    with pytest.raises(ProcessingFailed) as caught:
+    with pytest.raises(ProcessingFailed, match="its end is missing, after 0:0") as caught:
         studio.encode(cut, facts=facts)
     assert caught.value.code is ErrorCode.DECODE
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,8 @@ class FakeProgram:
         self.limits: list[JobLimits | None] = []
         self.nice: list[int] = []
         self.lines: tuple[str, ...] = ()
+        self.complaints: tuple[str, ...] = ()
+        """One by one, of a run that goes on after damage."""
         self.each_look: Callable[[], None] = lambda: None
         self.looks = 0
 
@@ -81,6 +84,7 @@ class FakeProgram:
         devices: Sequence[Path] = (),
         nice: int = 0,
         on_output: Callable[[str], None] | None = None,
+        on_complaint: Callable[[str], None] | None = None,
         is_cancelled: Callable[[], bool] | None = None,
     ) -> ProgramReport:
         assert (program, list(devices)) == (PROGRAM, [])
@@ -90,12 +94,15 @@ class FakeProgram:
             return ProgramReport(int(codec in self.failing_trials), "no such device", 0, 0.0)
         assert source.name == "source"
         assert list(scratch.iterdir()) == []
-        self.runs.append(codec)
+        self.runs.append(codec if "-xerror" in arguments else f"{codec} goes on")
         self.limits.append(limits)
         self.nice.append(nice)
         for line in self.lines:
             assert on_output is not None
             on_output(line)
+        for line in () if "-xerror" in arguments else self.complaints:
+            assert on_complaint is not None
+            on_complaint(line)
         for _ in range(self.looks):
             self.each_look()
             assert is_cancelled is not None
@@ -121,7 +128,7 @@ def scratch(tmp_path: Path) -> Path:
 def encode(program: FakeProgram, scratch: Path, setting: str = "software", onlooker: Onlooker | None = None) -> str:
     """Encode; by which encoder the rungs were made."""
     encoder = VideoEncoder(PROGRAM, FakeClock(), setting=setting, sandbox=program)
-    files = encoder.encode(REQUEST, scratch.parent / "source", scratch, onlooker or Onlooker())
+    files = encoder.encode(REQUEST, scratch.parent / "source", scratch, onlooker or Onlooker()).files
     assert list(files) == ["720p", "480p"]
     made = {path.read_bytes().decode() for path in files.values()}
     assert len(made) == 1
@@ -177,15 +184,64 @@ def test_a_trial_is_made_once_a_process(scratch: Path) -> None:
 
 
 def test_only_software_s_verdict_counts(scratch: Path) -> None:
-    program = FakeProgram(failing=["h264_nvenc", "libx264"], complaint="corrupt decoded frame")
+    program = FakeProgram(failing=["h264_nvenc", "libx264"], complaint="[fatal] corrupt decoded frame")
     with pytest.raises(ProcessingFailed) as caught:
         encode(program, scratch, "nvenc")
     assert caught.value.code is ErrorCode.DECODE
-    assert program.runs[1:] == ["h264_nvenc", "libx264"]
+    assert program.runs[1:] == ["h264_nvenc", "libx264", "libx264 goes on"]
+
+
+CONCEALED = "[vist#0:0/h264 @ 0x5566] [dec:h264 @ 0x5567] [warning] corrupt decoded frame"
+
+
+class Strict(FakeProgram):
+    """Its strict run ends at damage; the one that goes on ends well."""
+
+    def execute(self, program: Path, arguments: Sequence[str], *rest: Any, **options: Any) -> ProgramReport:
+        report = super().execute(program, arguments, *rest, **options)
+        if "-xerror" in arguments:
+            return ProgramReport(183, CONCEALED.replace("warning", "fatal"), 0, 0.0)
+        return report
+
+
+def test_a_small_damage_is_gone_over_and_told(scratch: Path) -> None:
+    program = Strict()
+    program.complaints, program.lines = (CONCEALED,) * 3, ("out_time_us=9900000",)
+    encoder = VideoEncoder(PROGRAM, FakeClock(), sandbox=program)
+    made = encoder.encode(REQUEST, scratch.parent / "source", scratch, Onlooker())
+    assert list(made.files) == ["720p", "480p"]
+    assert made.damage == "about 3 pictures are damaged or missing, the first damage is at about 0:09"
+    assert program.runs == ["libx264", "libx264 goes on"]
+
+
+def test_damage_that_cannot_be_counted_is_told_all_the_same(scratch: Path) -> None:
+    program = Strict()
+    program.lines = ("out_time_us=9900000",)
+    made = VideoEncoder(PROGRAM, FakeClock(), sandbox=program).encode(
+        REQUEST, scratch.parent / "source", scratch, Onlooker()
+    )
+    assert "a part of the file is damaged" in made.damage
+
+
+def test_too_much_damage_ends_the_run_as_soon_as_it_is_known(scratch: Path) -> None:
+    program = Strict()
+    program.complaints, program.looks = (CONCEALED,) * 20, 1
+    with pytest.raises(ProcessingFailed, match="too much of it is damaged: about 20 pictures") as caught:
+        encode(program, scratch)
+    assert caught.value.code is ErrorCode.DECODE
+
+
+def test_an_undamaged_film_is_encoded_once(scratch: Path) -> None:
+    program = FakeProgram()
+    program.lines = ("out_time_us=10000000",)
+    made = VideoEncoder(PROGRAM, FakeClock(), sandbox=program).encode(
+        REQUEST, scratch.parent / "source", scratch, Onlooker()
+    )
+    assert (made.damage, program.runs) == ("", ["libx264"])
 
 
 def test_a_full_disk_is_not_the_encoder_s_fault(scratch: Path) -> None:
-    program = FakeProgram(failing=["h264_nvenc"], complaint="No space left on device")
+    program = FakeProgram(failing=["h264_nvenc"], complaint="[error] No space left on device")
     with pytest.raises(NoSpace):
         encode(program, scratch, "nvenc")
 

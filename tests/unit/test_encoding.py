@@ -322,7 +322,7 @@ def test_a_film_far_beyond_its_length_is_noticed() -> None:
         (183, "[fatal] corrupt decoded frame", ErrorCode.DECODE),
         (183, "[error] Error submitting packet to decoder: Invalid data found", ErrorCode.DECODE),
         (183, "[error] moov atom not found", ErrorCode.DECODE),
-        (0, "[error] File ended prematurely", ErrorCode.DECODE),
+        (69, "[error] Decode error rate 1 exceeds maximum 0.666667", ErrorCode.DECODE),
         (234, "[error] Codec (magicyuv) not on whitelist 'h264'", ErrorCode.UNSUPPORTED),
         (187, "[error] Error while opening encoder", ErrorCode.INTERNAL),
         (1, "", ErrorCode.INTERNAL),
@@ -342,3 +342,10 @@ def test_a_full_disk_is_no_fault_of_the_file() -> None:
 
 def test_a_run_that_only_warned_was_a_success() -> None:
     assert failure(0, "[warning] Could not update timestamps") is None
+
+
+def test_a_title_cannot_pass_for_a_complaint() -> None:
+    title = "[info]     title           : No space left on device, moov atom not found"
+    failed = failure(183, f"{title}\n[in#0/mov @ 0x1f] [error] Error during demuxing")
+    assert isinstance(failed, ProcessingFailed)
+    assert (failed.code, failed.why) == (ErrorCode.DECODE, "a part of it is damaged: the decoder refused it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +22,7 @@ from contentplatform.errors import (
     ProcessingFailed,
     Unavailable,
 )
-from contentplatform.processing.encoder import Watch
+from contentplatform.processing.encoder import Encoded, Watch
 from contentplatform.processing.ladder import plan
 from contentplatform.processing.lane import LaneSettings, TranscodeLane
 from contentplatform.processing.port import MediaFacts, TranscodeRequest, TranscodeState, TranscodeStatus, VideoTrack
@@ -60,12 +60,15 @@ def request_for(store: MemoryObjectStore, token: str = "process-1") -> Transcode
 class ScriptedEncoder:
     """Does what a test says, then writes ``made`` where rungs belong."""
 
-    def __init__(self, *steps: Callable[[Watch], None] | PlatformError, made: bytes = b"rung") -> None:
+    def __init__(
+        self, *steps: Callable[[Watch], None] | PlatformError, made: bytes = b"rung", damage: str = ""
+    ) -> None:
         self.steps = list(steps)
         self.made = made
+        self.damage = damage
         self.calls = 0
 
-    def encode(self, request: TranscodeRequest, source: Path, scratch: Path, watch: Watch) -> Mapping[str, Path]:
+    def encode(self, request: TranscodeRequest, source: Path, scratch: Path, watch: Watch) -> Encoded:
         self.calls += 1
         assert source.read_bytes() == b"film"
         assert list(scratch.iterdir()) == []
@@ -79,7 +82,7 @@ class ScriptedEncoder:
         files = {rung.name: scratch / f"{rung.name}.mp4" for rung in request.rungs}
         for name, path in files.items():
             path.write_bytes(self.made + name.encode())
-        return files
+        return Encoded(files, self.damage)
 
     def close(self) -> None:
         """Nothing runs."""
@@ -382,6 +385,12 @@ def test_a_worker_that_lost_its_job_changes_nothing_of_who_has_it_now(house: Hou
     assert ledger.is_held(held)
     assert ledger.complete(held)
     assert house.status(job_id) == TranscodeStatus(TranscodeState.COMPLETE, 100)
+
+
+def test_what_was_lost_of_a_film_is_told(house: House) -> None:
+    job_id, _ = house.submit()
+    house.lane(ScriptedEncoder(damage="3 pictures are damaged")).run_until_idle()
+    assert house.status(job_id) == TranscodeStatus(TranscodeState.COMPLETE, 100, damage="3 pictures are damaged")
 
 
 def test_a_worker_with_a_heartbeat_keeps_its_job(house: House) -> None:

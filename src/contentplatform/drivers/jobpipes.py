@@ -63,16 +63,20 @@ class _Capped:
 
 
 class _Tail:
-    """Keeps the last bytes."""
+    """Keeps the last bytes; hands lines on, too, where somebody wants them."""
 
-    def __init__(self) -> None:
+    def __init__(self, hand_on: Callable[[str], None] | None) -> None:
         self._content = b""
+        self._lines = None if hand_on is None else _Lines(hand_on)
 
     def take(self, piece: bytes) -> None:
         self._content = (self._content + piece)[-_LAST_WORDS_BYTES:]
+        if self._lines is not None:
+            self._lines.take(piece)
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        if self._lines is not None:
+            self._lines.finish()
 
     def text(self) -> str:
         characters = self._content.decode("utf-8", "replace")
@@ -108,10 +112,16 @@ class _Lines:
 class JobPipes:
     """Pipes for one attempt at one job. ``theirs`` are the ends that travel to the zygote; close them once sent."""
 
-    def __init__(self, answer_bytes: int, *, on_line: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        answer_bytes: int,
+        *,
+        on_line: Callable[[str], None] | None = None,
+        on_complaint: Callable[[str], None] | None = None,
+    ) -> None:
         self._answer = _Capped(answer_bytes)
         self._told = _Capped(_VERDICT_BYTES)
-        self._errors = _Tail()
+        self._errors = _Tail(on_complaint)
         self._verdict, verdict = socket.socketpair()
         self._streams: dict[int, _Capped | _Tail | _Lines] = {self._verdict.fileno(): self._told}
         self._pipes: list[int] = []

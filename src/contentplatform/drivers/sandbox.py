@@ -150,7 +150,7 @@ class Sandbox:
         limits = limits or self._limits
         order = {"request": request, "scratch": str(scratch.absolute()), "limits": asdict(limits)}
         for _ in range(_ATTEMPTS):
-            ended = self._attempt(order, (source, *others), limits, doing, None, is_cancelled)
+            ended = self._attempt(order, (source, *others), limits, doing, is_cancelled)
             if not _crashed(ended):
                 return _report(ended, limits, doing)
             _empty(scratch)
@@ -169,6 +169,7 @@ class Sandbox:
         devices: Sequence[Path] = (),
         nice: int = _NICE,
         on_output: Callable[[str], None] | None = None,
+        on_complaint: Callable[[str], None] | None = None,
         is_cancelled: Callable[[], bool] | None = None,
     ) -> ProgramReport:
         """Run a trusted program on ``source`` behind the same walls, with the empty folder ``scratch`` as its own.
@@ -189,6 +190,7 @@ class Sandbox:
             nice: how much other processes are preferred to it, from 0 to 19.
             on_output: called in this thread with each line of its standard output, as it comes. A crash that is tried
                 once more begins anew.
+            on_complaint: the same for its standard error; untrusted.
             is_cancelled: asked several times a second; once it is true, the program is killed, and has ended when
                 this returns.
 
@@ -217,7 +219,8 @@ class Sandbox:
             },
         }
         for _ in range(_ATTEMPTS):
-            ended = self._attempt(order, (source, *others), limits, doing, on_output or _ignore, is_cancelled)
+            told = (on_output or _ignore, on_complaint)
+            ended = self._attempt(order, (source, *others), limits, doing, is_cancelled, told)
             if ended.answer:
                 raise _not_started(ended.answer, program, doing)
             if not _program_crashed(ended):
@@ -243,10 +246,11 @@ class Sandbox:
         sources: tuple[Path, ...],
         limits: JobLimits,
         doing: str,
-        on_line: Callable[[str], None] | None,
         is_cancelled: Callable[[], bool] | None,
+        told: tuple[Callable[[str], None] | None, Callable[[str], None] | None] = (None, None),
     ) -> Ended:
-        pipes = JobPipes(limits.answer_bytes, on_line=on_line)
+        on_line, on_complaint = told
+        pipes = JobPipes(limits.answer_bytes, on_line=on_line, on_complaint=on_complaint)
         try:
             zygote = self._send(order, sources, pipes.theirs, doing)
             pipes.hand_over()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -17,6 +17,7 @@ from contentplatform.clock import Clock
 from contentplatform.drivers.confinement import JobLimits
 from contentplatform.drivers.sandbox import ProgramReport, Sandbox, plain_file
 from contentplatform.errors import Cancelled, ConfigurationInvalid, ErrorCode, PlatformError, ProcessingFailed
+from contentplatform.processing.damage import Losses
 from contentplatform.processing.encoding import (
     ENCODING,
     SOFTWARE,
@@ -27,6 +28,7 @@ from contentplatform.processing.encoding import (
     encoders,
     failure,
     file_name,
+    too_damaged,
     trial,
 )
 from contentplatform.processing.ladder import EncodeLimits, encode_limits
@@ -73,6 +75,7 @@ class Walls(Protocol):
         devices: Sequence[Path] = (),
         nice: int = NICE,
         on_output: Callable[[str], None] | None = None,
+        on_complaint: Callable[[str], None] | None = None,
         is_cancelled: Callable[[], bool] | None = None,
     ) -> ProgramReport:
         """As ``Sandbox.execute``."""
@@ -81,6 +84,16 @@ class Walls(Protocol):
     def close(self) -> None:
         """End every run."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A video that was encoded."""
+
+    files: Mapping[str, Path]
+    """By the rungs' names."""
+    damage: str = ""
+    """What was lost of the original, in words; empty where it is whole."""
 
 
 class VideoEncoder:
@@ -107,8 +120,10 @@ class VideoEncoder:
         self._sandbox: Walls = sandbox or Sandbox()
         self._trusted: dict[str, bool] = {SOFTWARE: True}
 
-    def encode(self, request: TranscodeRequest, source: Path, scratch: Path, watch: Watch) -> Mapping[str, Path]:
-        """Make all rungs of ``source`` in the empty folder ``scratch``; returns their files by the rungs' names.
+    def encode(self, request: TranscodeRequest, source: Path, scratch: Path, watch: Watch) -> Encoded:
+        """Make all rungs of ``source`` in the empty folder ``scratch``.
+
+        What is damaged a little is encoded a second time, in a run that goes on after damage and counts it.
 
         Raises:
             ProcessingFailed: it can't be encoded, however often it is tried.
@@ -118,26 +133,41 @@ class VideoEncoder:
         usable = [encoder for encoder in self._candidates if self._is_trusted(encoder, scratch)]
         for encoder in usable[:-1]:
             try:
-                return self._run(request, source, scratch, watch, encoder)
+                return _judged(self._run(request, source, scratch, watch, encoder))
             except ProcessingFailed as error:
                 fields = {"encoder": encoder.name, "token": request.token, log.REASON: _told(error)}
                 log.event(_logger, logging.WARNING, "the encoder failed; software does it", **fields)
                 _empty(scratch)
-        return self._run(request, source, scratch, watch, usable[-1])
+        try:
+            run = self._run(request, source, scratch, watch, usable[-1])
+        except ProcessingFailed as error:
+            if error.code is not ErrorCode.DECODE:
+                raise
+            fields = {"token": request.token, log.REASON: _told(error)}
+            log.event(_logger, logging.INFO, "a damaged video is encoded as far as it goes", **fields)
+            _empty(scratch)
+            run = self._run(request, source, scratch, watch, usable[-1], goes_on=True)
+        return _judged(run)
 
     def close(self) -> None:
         """End every run. Idempotent."""
         self._sandbox.close()
 
     def _run(
-        self, request: TranscodeRequest, source: Path, scratch: Path, watch: Watch, encoder: Encoder
-    ) -> Mapping[str, Path]:
-        limits = encode_limits(request.facts, request.rungs)
-        run = _Run(watch, self._clock, limits, Progress(request.facts.duration_seconds))
+        self,
+        request: TranscodeRequest,
+        source: Path,
+        scratch: Path,
+        watch: Watch,
+        encoder: Encoder,
+        *,
+        goes_on: bool = False,
+    ) -> _Run:
+        facts, limits = request.facts, encode_limits(request.facts, request.rungs)
+        run = _Run(watch, self._clock, limits, Progress(facts.duration_seconds), Losses(facts), goes_on)
+        arguments = command(facts, request.rungs, encoder, goes_on=goes_on)
         try:
-            report = self._execute(
-                encoder, command(request.facts, request.rungs, encoder), source, scratch, _job_limits(limits), run
-            )
+            report = self._execute(encoder, arguments, source, scratch, _job_limits(limits), run)
         except Cancelled:
             if run.failure is not None:
                 raise run.failure from None
@@ -145,7 +175,8 @@ class VideoEncoder:
         failed = failure(report.exit_code, report.last_words)
         if failed is not None:
             raise failed
-        return {rung.name: plain_file(scratch, file_name(rung), doing=ENCODING) for rung in request.rungs}
+        run.files = {rung.name: plain_file(scratch, file_name(rung), doing=ENCODING) for rung in request.rungs}
+        return run
 
     def _execute(
         self,
@@ -166,6 +197,7 @@ class VideoEncoder:
             devices=device_files(encoder),
             nice=NICE,
             on_output=run.take,
+            on_complaint=run.take_complaint,
             is_cancelled=run.is_over,
         )
 
@@ -200,6 +232,11 @@ class _Run:
     clock: Clock
     limits: EncodeLimits
     progress: Progress
+    losses: Losses
+    goes_on: bool
+    """Damage does not end it."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """What it made, once it ended well."""
     failure: PlatformError | None = None
     """Why it was ended from here."""
     moved_at: float | None = None
@@ -209,6 +246,9 @@ class _Run:
         self.progress.take(line)
         self.watch.note(self.progress.percent)
 
+    def take_complaint(self, line: str) -> None:
+        self.losses.take(line, self.progress.done_seconds)
+
     def is_over(self) -> bool:
         """Whether to end it: nobody wants it, it stands still, or it goes on for ever."""
         now = self.clock.monotonic_seconds()
@@ -216,12 +256,26 @@ class _Run:
             self.moved_at, self.seen_seconds = now, self.progress.done_seconds
         if now - self.moved_at > self.limits.stall_seconds:
             self._fail(ErrorCode.TIMEOUT, f"it stood still for {self.limits.stall_seconds:g} s")
+        elif self.losses.is_hopeless:
+            self.failure = too_damaged(self.losses.words(self.progress.done_seconds))
         elif self.progress.is_beyond:
             self._fail(ErrorCode.LIMIT, "it goes on far beyond the length that it tells")
         return self.failure is not None or self.watch.is_cancelled()
 
     def _fail(self, code: ErrorCode, why: str) -> None:
         self.failure = ProcessingFailed(ENCODING, why, code=code)
+
+
+def _judged(run: _Run) -> Encoded:
+    """What a run made, and what it lost of the film. Raises ProcessingFailed where that is too much."""
+    end_seconds = run.progress.done_seconds
+    # What a strict run refused is damaged, also where nothing of it can be counted.
+    if not run.goes_on and not run.losses.is_certain(end_seconds):
+        return Encoded(run.files)
+    words = run.losses.words(end_seconds)
+    if run.losses.is_too_much(end_seconds):
+        raise too_damaged(words)
+    return Encoded(run.files, words)
 
 
 def _job_limits(limits: EncodeLimits) -> JobLimits:

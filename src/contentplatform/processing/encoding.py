@@ -11,7 +11,8 @@ a file's name nor anything that a file says of itself gets into one.
   only then is there a frame wherever a key frame is due, and both rungs have the same ones.
 * Both tracks begin at zero: a late picture is shown from the beginning, before a late sound is silence, gaps in a
   sound are filled. So they keep together however the source counts time.
-* A damaged frame ends the run (``-xerror``): FFmpeg would conceal it, and nobody would ever be told.
+* A damaged frame ends the run (``-xerror``): FFmpeg would conceal it, and nobody would ever be told. A second run goes
+  on after damage, and what it says is counted (``damage``).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Final
 
 from contentplatform.errors import ErrorCode, NoSpace, PlatformError, ProcessingFailed
 from contentplatform.processing.codecs import AUDIO_CODECS, DECODERS, DEMUXERS, VIDEO_CODECS
+from contentplatform.processing.damage import GRAVE
 from contentplatform.processing.port import MediaFacts, Rung, VideoTrack
 from contentplatform.processing.presets import VIDEO_PRESETS, VideoLimits, VideoPreset
 
@@ -150,14 +152,20 @@ def file_name(rung: Rung) -> str:
     return f"{rung.name}.mp4"
 
 
-def command(facts: MediaFacts, rungs: Sequence[Rung], encoder: Encoder = _SOFTWARE) -> tuple[str, ...]:
+def command(
+    facts: MediaFacts, rungs: Sequence[Rung], encoder: Encoder = _SOFTWARE, *, goes_on: bool = False
+) -> tuple[str, ...]:
     """The arguments, without the program, that encode all rungs of what descriptor 3 holds into the current folder.
+
+    With ``goes_on``, damage does not end it, but is concealed.
 
     Raises:
         ProcessingFailed: it can't be encoded truly: a container that is not allowed, colours that nobody else knows.
     """
     return (
-        *("-hide_banner", "-nostdin", "-loglevel", "repeat+level+warning", "-y", "-xerror"),
+        # Only at that level it tells in the end how much was decoded.
+        *("-hide_banner", "-nostdin", "-loglevel", "repeat+level+verbose", "-y"),
+        *(() if goes_on else ("-xerror",)),
         *("-progress", "pipe:1", "-nostats", "-stats_period", "0.5"),
         *encoder.device,
         *_input(facts),
@@ -408,7 +416,7 @@ _PRIVATE_CHARACTERS: Final = 2_000
 _KEPT: Final = "Try to save it again in another program"
 
 _NO_SPACE_WORDS: Final = ("No space left on device", "File too large", "Disk quota exceeded")
-_TRUNCATED_WORDS: Final = ("File ended prematurely", "partial file", "Truncating packet", "moov atom not found")
+_NO_INDEX_WORDS: Final = ("moov atom not found",)
 _REFUSED_WORDS: Final = ("not on whitelist", "not in allow", "Decoder not found", "no decoder found", "Unknown decoder")
 _BROKEN_WORDS: Final = (
     "corrupt decoded frame",
@@ -419,21 +427,21 @@ _BROKEN_WORDS: Final = (
     "Invalid data found",
     "Error during demuxing",
     "received no packets",
+    "Decode error rate",
 )
 
 
 def failure(exit_code: int, complaints: str) -> PlatformError | None:
-    """Why a run was no success; None where it was one. ``complaints`` is what it wrote to its second output.
-
-    A run that ended well is none where the file's end was missing.
-    """
-    private = complaints[-_PRIVATE_CHARACTERS:]
-    if exit_code and _has(complaints, _NO_SPACE_WORDS):
-        return NoSpace(ENCODING, "the disk is full", hint="Free some space; it is tried again", private=private)
-    if _has(complaints, _TRUNCATED_WORDS):
-        return _broken("its end is missing: it was cut off", private)
+    """Why a run was no success; None where it was one. ``complaints`` is what it wrote to its second output."""
     if not exit_code:
         return None
+    # Other lines quote the film, and its title may say anything.
+    complaints = "\n".join(line for line in complaints.splitlines() if GRAVE.match(line))
+    private = complaints[-_PRIVATE_CHARACTERS:]
+    if _has(complaints, _NO_SPACE_WORDS):
+        return NoSpace(ENCODING, "the disk is full", hint="Free some space; it is tried again", private=private)
+    if _has(complaints, _NO_INDEX_WORDS):
+        return _broken("its end is missing: it was cut off", private)
     if _has(complaints, _REFUSED_WORDS):
         return ProcessingFailed(
             ENCODING, "it has a format that is not opened here", code=ErrorCode.UNSUPPORTED, hint=_KEPT, private=private
@@ -447,6 +455,11 @@ def failure(exit_code: int, complaints: str) -> PlatformError | None:
         hint="The operator's log tells more",
         private=private,
     )
+
+
+def too_damaged(words: str) -> ProcessingFailed:
+    """The error for a film of which so much is lost that nobody should take it for the film."""
+    return _broken(f"too much of it is damaged: {words}", "")
 
 
 def _broken(why: str, private: str) -> ProcessingFailed:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -27,7 +27,7 @@ from contentplatform.drivers.files import translated_os_errors
 from contentplatform.drivers.scratch import scratch_folder
 from contentplatform.drivers.sqlite import Database
 from contentplatform.errors import Cancelled, ErrorCode, NoSpace, NotFound, PlatformError, ProcessingFailed
-from contentplatform.processing.encoder import Watch
+from contentplatform.processing.encoder import Encoded, Watch
 from contentplatform.processing.encoding import ENCODING
 from contentplatform.processing.port import Rung, TranscodeRequest
 from contentplatform.processing.transcoding import RING_TRANSCODE, Claim, TranscodeLedger
@@ -47,7 +47,7 @@ _logger: Final = logging.getLogger(__name__)
 class Encodes(Protocol):
     """What encodes: ``encoder.VideoEncoder``."""
 
-    def encode(self, request: TranscodeRequest, source: Path, scratch: Path, watch: Watch) -> Mapping[str, Path]:
+    def encode(self, request: TranscodeRequest, source: Path, scratch: Path, watch: Watch) -> Encoded:
         """As ``VideoEncoder.encode``."""
         ...
 
@@ -336,12 +336,12 @@ class TranscodeLane:
             scratch_folder(self._scratch_root) as scratch,
             self._opened(request) as source,
         ):
-            files = self._encoder.encode(request, source, scratch, job)
+            made = self._encoder.encode(request, source, scratch, job)
             if not self._ledger.is_held(job.claim):
                 return False
-            stored = [(rung.stored_key, self._keep(rung, files[rung.name])) for rung in request.rungs]
+            stored = [(rung.stored_key, self._keep(rung, made.files[rung.name])) for rung in request.rungs]
         crashpoint("transcoding.stored")
-        if not self._ledger.complete(job.claim):
+        if not self._ledger.complete(job.claim, made.damage):
             for key, version_id in stored:
                 if version_id:
                     self._store.delete_version(BucketRole.PROCESSED, key, version_id)
@@ -349,7 +349,7 @@ class TranscodeLane:
         crashpoint("transcoding.completed")
         for key, version_id in stored:
             self._erase_others(key, version_id)
-        log.event(_logger, logging.INFO, "video encoded", token=request.token, rungs=len(stored))
+        log.event(_logger, logging.INFO, "video encoded", token=request.token, rungs=len(stored), damage=made.damage)
         return True
 
     @contextmanager

@@ -234,6 +234,8 @@ class TranscodeStatus:
     """Why it failed, for a person."""
     error_code: ErrorCode | None = None
     """Only where it failed, or was cancelled."""
+    damage: str = ""
+    """What was lost of the original, for a person: how much, and where about. Only where it is complete."""
 
 
 class Transcoder(ABC):

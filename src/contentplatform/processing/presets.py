@@ -214,6 +214,11 @@ TOLERATED_LOSS_SHARE: Final = 0.01
 TOLERATED_LOSS_SECONDS: Final = 0.25
 """Of a damaged sound so much may be missing, whichever is more; then it is completed, and its facts say what is lost.
 Where more is missing it fails."""
+TOLERATED_FILM_LOSS_SHARE: Final = 0.02
+TOLERATED_FILM_LOSS_SECONDS: Final = 2.5
+TOLERATED_FILM_LOSS_AT_MOST_SHARE: Final = 0.25
+"""The same of a film, but of a short one no more than that share. More than of a sound: behind one wrong byte, Matroska
+is read again from its next cluster, and some codecs from their next key frame."""
 
 
 # -- documents ---------------------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ SCHEMA: Final = Schema(
         ) STRICT;
         CREATE INDEX transcodes_live ON transcodes (state, sequence) WHERE ended_at IS NULL;
         """,
+        "ALTER TABLE transcodes ADD COLUMN damage TEXT NOT NULL DEFAULT '' -- what was lost of the original, in words",
     ),
 )
 RING_TRANSCODE: Final = b"v"
@@ -88,11 +89,12 @@ class LocalTranscoder(Transcoder):
 
     def status(self, job_id: str) -> TranscodeStatus:
         with self._database.read() as view:
-            row = view.row("SELECT state, percent, error, error_code FROM transcodes WHERE id = ?", (job_id,))
+            row = view.row("SELECT state, percent, error, error_code, damage FROM transcodes WHERE id = ?", (job_id,))
         if row is None:
             raise NotFound(f"looking for the encoding {job_id}", "there is none of that id")
-        state, percent, error, code = row
-        return TranscodeStatus(TranscodeState(state), int(percent), error, None if code is None else ErrorCode(code))
+        state, percent, error, code, damage = row
+        known = None if code is None else ErrorCode(code)
+        return TranscodeStatus(TranscodeState(state), int(percent), error, known, damage)
 
     def cancel(self, job_id: str) -> None:
         def work(unit: Transaction) -> None:
@@ -201,10 +203,13 @@ class TranscodeLedger:
             )
         return bool(held == claim.fencing)
 
-    def complete(self, claim: Claim) -> bool:
-        """Everything lies where it was asked for. False: the claim is not good any more; nothing is written."""
+    def complete(self, claim: Claim, damage: str = "") -> bool:
+        """Everything lies where it was asked for; ``damage`` says what was lost of the original.
+
+        False: the claim is not good any more; nothing is written.
+        """
         ended = _ended(TranscodeState.COMPLETE, "", None, self._clock)
-        return self._change(claim, f"{_END}, percent = 100", ended)
+        return self._change(claim, f"{_END}, percent = 100, damage = ?", (*ended, damage))
 
     def fail(self, claim: Claim, code: ErrorCode, words: str) -> bool:
         """It can't be done. False as ``complete``."""
