@@ -95,7 +95,7 @@ def garbled(content: bytes, start: float, end: float) -> bytes:
 # -- cut off, and broken in the middle -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("extension", ["wav", "aiff", "flac", "m4a", "mka", "opus", "ogg"])
+@pytest.mark.parametrize("extension", ["wav", "aiff", "flac", "wv", "m4a", "mka", "opus", "ogg"])
 def test_a_sound_that_was_cut_off_fails_and_says_so(attack: Attack, extension: str) -> None:
     content = whole(extension)
     failure = attack.failure(content[: len(content) * 6 // 10])
@@ -112,7 +112,7 @@ def test_an_mp3_that_was_cut_off_says_what_is_missing(attack: Attack) -> None:
     assert facts["duration_seconds"] + facts["damage"]["lost_seconds"] == pytest.approx(2, abs=0.1)
 
 
-@pytest.mark.parametrize("extension", ["flac", "m4a", "mka", "opus", "ogg", "mp3", "aac"])
+@pytest.mark.parametrize("extension", ["flac", "wv", "m4a", "mka", "opus", "ogg", "mp3", "aac"])
 def test_a_sound_of_which_much_is_broken_fails(attack: Attack, extension: str) -> None:
     content = whole(extension)
     # MP4 keeps its index at the end.
@@ -129,7 +129,7 @@ def test_a_sound_of_which_little_is_broken_is_completed_and_says_so(attack: Atta
 
 
 def test_a_whole_sound_is_not_called_damaged(attack: Attack) -> None:
-    for extension in ("wav", "aiff", "flac", "m4a", "mka", "opus", "ogg", "mp3", "aac"):
+    for extension in ("wav", "aiff", "flac", "wv", "m4a", "mka", "opus", "ogg", "mp3", "aac"):
         facts = attack.facts(whole(extension))
         assert "damaged" not in facts, extension
         assert facts["duration_is_exact"], extension

@@ -91,6 +91,7 @@ KNOWN = {
     "mp3 with a tag": (b"ID3\x04\0\0\0\0\x0f\x76" + bytes(100), "audio/mpeg", "audio"),
     "mp3 without a tag": (mp3_frames(5), "audio/mpeg", "audio"),
     "mp3 of one frame": (mp3_frames(1), "audio/mpeg", "audio"),
+    "wavpack": (b"wvpk" + struct.pack("<IH", 100, 0x410) + bytes(90), "audio/x-wavpack", "audio"),
     "mp2": ((b"\xff\xfd\x84\x00" + bytes(380)) * 5, "audio/mpeg", "audio"),
     "mp2 of half the rate": ((b"\xff\xf5\x82\x00" + bytes(414)) * 5, "audio/mpeg", "audio"),
     "mp2 of a version that has none": ((b"\xff\xe5\x82\x00" + bytes(414)) * 5, "application/octet-stream", "generic"),

@@ -259,6 +259,7 @@ def test_what_is_only_sound_in_a_films_container_is_a_sound(probe: Probe, extens
         ("aiff", (), "audio/aiff", "pcm_s16be"),
         ("caf", (), "audio/x-caf", "pcm_s16be"),
         ("flac", (), "audio/flac", "flac"),
+        ("wv", (), "audio/x-wavpack", "wavpack"),
         ("ogg", ("-c:a", "libvorbis"), "audio/ogg", "vorbis"),
         ("opus", (), "audio/ogg", "opus"),
         ("ac3", (), "audio/ac3", "ac3"),

@@ -30,6 +30,7 @@ DEMUXERS: Final[Mapping[str, str]] = {
     "audio/x-caf": "caf",
     "audio/ac3": "ac3",
     "audio/eac3": "eac3",
+    "audio/x-wavpack": "wv",
 }
 """By the type that ``probe.sniff`` gives. No hls, dash, concat, image2, sdp, nor any subtitle demuxer."""
 
@@ -70,6 +71,10 @@ AUDIO_CODECS: Final[Mapping[str, tuple[str, ...]]] = {
     "alac": ("alac",),
     "ac3": ("ac3",),
     "eac3": ("eac3",),
+    "dts": ("dca",),
+    "truehd": ("truehd",),
+    "mlp": ("mlp",),
+    "wavpack": ("wavpack",),
     "wmav1": ("wmav1",),
     "wmav2": ("wmav2",),
     "wmapro": ("wmapro",),
@@ -89,6 +94,11 @@ AUDIO_CODECS: Final[Mapping[str, tuple[str, ...]]] = {
         )
     },
 }
+"""What teams that work with films and sounds have; DTS and TrueHD are on every disc.
+
+Not among them, though FFmpeg decodes it, is what hardly anybody has: each decoder is a way in. Monkey's Audio, besides,
+decodes for as long as its file wishes.
+"""
 
 SUBTITLE_CODECS: Final[Mapping[str, tuple[str, ...]]] = {
     "mov_text": ("mov_text",),
@@ -101,7 +111,10 @@ SUBTITLE_CODECS: Final[Mapping[str, tuple[str, ...]]] = {
 
 COVER_CODECS: Final[Mapping[str, tuple[str, ...]]] = {"mjpeg": ("mjpeg",), "png": ("png",)}
 
-LOSSLESS_AUDIO: Final = frozenset({"flac", "alac", "wmalossless", *(n for n in AUDIO_CODECS if n.startswith("pcm_"))})
+LOSSLESS_AUDIO: Final = frozenset(
+    {"flac", "alac", "wmalossless", "truehd", "mlp", *(name for name in AUDIO_CODECS if name.startswith("pcm_"))}
+)
+"""Always; of WavPack and DTS there are both sorts."""
 
 DECODERS: Final = tuple(
     dict.fromkeys(

@@ -44,13 +44,13 @@ _SEAM_SECONDS: Final = 10.0
 """Where a container's clock may start anew, a longer jump is that, and no hole."""
 _TIMED: Final = frozenset({"mov", "matroska"})
 """Containers with a timeline: what is silent in it is meant to be, and the sound may begin late."""
-_EXACT: Final = frozenset({"mov", "wav", "w64", "flac", "aiff", "caf"})
+_EXACT: Final = frozenset({"mov", "wav", "w64", "flac", "aiff", "caf", "wv"})
 """Containers whose header says exactly how long the sound is."""
 _PADDING_SECONDS: Final = 0.2
 """So much may a decoder give beyond the end that a container says: the rest of the last frame."""
-_CHECKSUMMED: Final = frozenset({"flac", "mp1", "mp2", "mp3"})
+_CHECKSUMMED: Final = frozenset({"flac", "mp1", "mp2", "mp3", "wavpack"})
 """Their decoders compare checksums when they are told to."""
-_COUNTED: Final = ("flac", "alac", "pcm_")
+_COUNTED: Final = ("flac", "alac", "wavpack", "pcm_")
 """Codecs of which not one sample may be missing."""
 _ONE_FRAME_SECONDS: Final = 0.0005
 _TAG_BYTES: Final = 4_096
