@@ -6,6 +6,7 @@ what a function lacks. A 12-digit access key is an account of its own there; nam
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -26,6 +27,8 @@ HOME: Final = Path(os.environ.get("CONTENTPLATFORM_EMULATOR", ROOT / ".emulator"
 """The emulator's virtual environment."""
 REGION: Final = "us-east-1"
 BACKUP_REGION: Final = "us-west-2"
+_FIRST_PORT: Final = 20_000
+_PORTS: Final = 12_000
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 10.0
 _numbers = itertools.count(1)
@@ -169,6 +172,10 @@ def _certificate(folder: Path) -> Path:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, below those that the kernel hands out to whoever connects somewhere."""
+    for number in itertools.count(os.getpid() * 97 + next(_numbers)):
+        port = _FIRST_PORT + number % _PORTS
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError  # counting never ends
