@@ -112,6 +112,22 @@ def test_progress_is_shown_while_it_is_encoded_and_gone_at_the_end(platform: Mem
     assert "progress_percent" not in record.processing_metadata
 
 
+def test_a_film_that_was_damaged_is_shown_and_says_so(platform: MemoryPlatform) -> None:
+    platform.transcoder.at_once = False
+    platform.add("film.mp4", film("one"))
+    platform.settle()
+    (job_id,) = platform.transcoder.requests
+    platform.transcoder.encode(job_id)
+    lost = "about 3 pictures are damaged or missing"
+    platform.transcoder.statuses[job_id] = TranscodeStatus(TranscodeState.COMPLETE, 100, damage=lost)
+    platform.wait()
+    record = platform.library.record("film.mp4")
+    assert record.status is ProcessingStatus.COMPLETED
+    assert names(record) == FILM
+    assert (record.processing_metadata["damaged"], record.processing_metadata["damage"]) == (True, lost)
+    assert record.note == f"The original is damaged: {lost}"
+
+
 def test_a_film_that_can_t_be_encoded_fails_with_the_encoder_s_words(platform: MemoryPlatform) -> None:
     platform.transcoder.at_once = False
     platform.add("film.mp4", film("one"))

@@ -204,7 +204,10 @@ class Steps:
         rungs = tuple(Rung(**rung) for rung in job.get("rungs", ()))
         if rungs:
             self._note_progress(entry, 100, "finishing")
-            result = self._finish(entry, key, facts, rungs)
+            damage = str(data.get("job_status", {}).get("damage", ""))
+            # Of a damaged film the rungs may lack what it lacks, so its length is no measure for theirs.
+            measure = replace(facts, duration_is_exact=False) if damage else facts
+            result = _flagged(self._finish(entry, key, measure, rungs), damage)
         else:
             sound = replace(entry, recipe=recipe(MediaKind.AUDIO))
             made = self._reuse(sound) or self._make(sound, key, self._render_audio, anew=False)
@@ -471,7 +474,17 @@ def _told(status: TranscodeStatus) -> dict[str, Any]:
     if status.state in {TranscodeState.ERROR, TranscodeState.CANCELED}:
         words = status.error or "the encoding was cancelled"
         told |= {"error": words, "error_code": (status.error_code or ErrorCode.INTERNAL).value}
+    elif status.damage:
+        told["damage"] = status.damage
     return told
+
+
+def _flagged(result: dict[str, Any], damage: str) -> dict[str, Any]:
+    """The result, whose facts say what was lost of the original, for programs and for people."""
+    if not damage:
+        return result
+    told = {"damaged": True, "damage": damage, "note": f"The original is damaged: {damage}"}
+    return {**result, "metadata": {**result["metadata"], **told}}
 
 
 def _result(
