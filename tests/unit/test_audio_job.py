@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import av
@@ -16,6 +17,8 @@ from PIL import Image
 import sample_clips
 import sample_media
 import sound_reading
+from contentplatform.drivers.confinement import JobLimits
+from contentplatform.errors import ErrorCode, ProcessingFailed
 from contentplatform.processing.answers import AUDIO_RENDITIONS
 from contentplatform.processing.jobs.tags import descriptive, sorted_tags
 from contentplatform.processing.local import LocalMediaProcessor
@@ -300,6 +303,21 @@ def test_one_job_and_two_make_the_same_bytes(tmp_path: Path, *, normalise: bool)
         for one, another in zip(first.files, other.files, strict=True):
             assert one.path.read_bytes() == another.path.read_bytes(), one.name
             assert replace(one, path=another.path) == another
+
+
+def test_a_job_has_time_for_its_sound_but_no_more_than_its_caller_has(tmp_path: Path) -> None:
+    source, no_time = sample_clips.sound("flac"), JobLimits(wall_seconds=0.01, cpu_seconds=1)
+    for longest_seconds, name in ((inf, "long"), (0.01, "short")):
+        processor = LocalMediaProcessor(media_limits=no_time, longest_job_seconds=longest_seconds)
+        scratch = tmp_path / name
+        scratch.mkdir()
+        if longest_seconds == inf:
+            assert processor.process_audio(source, scratch).metadata["duration_seconds"] == 2
+        else:
+            with pytest.raises(ProcessingFailed, match=r"not done after 0\.01 s") as caught:
+                processor.process_audio(source, scratch)
+            assert caught.value.code == ErrorCode.TIMEOUT
+        processor.close()
 
 
 def test_the_waveform_and_the_peaks_are_those_of_the_sound(process: Process) -> None:

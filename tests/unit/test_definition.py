@@ -45,6 +45,7 @@ from contentplatform.workflow.definition import (
     problems,
     reachable,
     text_is,
+    with_time,
 )
 from contentplatform.workflow.interpreter import (
     End,
@@ -82,6 +83,17 @@ def task(following: str = "Good", **changes: Any) -> Task:
 
 
 def test_the_platforms_machine_has_no_problem() -> None:
+    assert problems(STATE_MACHINE) == []
+
+
+def test_where_no_function_ends_heavy_tasks_have_all_the_time_there_is() -> None:
+    at_home = with_time(STATE_MACHINE, 86_400)
+    assert at_home.timeout_seconds == 86_400
+    for name, state in STATE_MACHINE.states.items():
+        if isinstance(state, Task) and state.heavy:
+            assert at_home.states[name] == replace(state, timeout_seconds=86_400)
+        else:
+            assert at_home.states[name] is state
     assert problems(STATE_MACHINE) == []
 
 

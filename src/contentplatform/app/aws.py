@@ -174,7 +174,8 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
     machine = aws.arn("states", f"stateMachine:{STATE_MACHINE_NAME}")
     engine = StepFunctionsEngine(aws, clock, state_machine_arn=machine)
     events = SqsEventSource(aws, bucket_name=names[BucketRole.PRIMARY])
-    processor = media_processor(settings)
+    # A function ends after 15 minutes: a job has to fail first, in words.
+    processor = media_processor(settings, longest_job_seconds=settings.processing.media_job_seconds)
     edge = CloudFrontEdge(aws, clock=clock, private_prefix=settings.ingest.private_prefix)
     publication = Publication(store, catalog, edge, beside=side_by_side)
     transcoder = MediaConvertTranscoder(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from contentplatform.catalog.codec import to_public
@@ -110,8 +111,11 @@ class Home(ABC):
         self.platform.processor.close()
 
 
-def media_processor(settings: Settings) -> LocalMediaProcessor:
-    """What makes renditions, in this process's sandboxed child; the same in both homes."""
+def media_processor(settings: Settings, *, longest_job_seconds: float = inf) -> LocalMediaProcessor:
+    """What makes renditions, in this process's sandboxed child; the same in both homes.
+
+    ``longest_job_seconds`` is for a process that is ended itself soon after.
+    """
     from contentplatform.drivers.confinement import JobLimits  # noqa: PLC0415
     from contentplatform.processing.local import LocalMediaProcessor  # noqa: PLC0415
     from contentplatform.processing.presets import DocumentLimits, ImageLimits, VideoLimits  # noqa: PLC0415
@@ -145,4 +149,5 @@ def media_processor(settings: Settings) -> LocalMediaProcessor:
         normalise_loudness=given.normalise_loudness,
         job_limits=job_limits,
         media_limits=media_limits,
+        longest_job_seconds=longest_job_seconds,
     )

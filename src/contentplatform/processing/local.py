@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,8 +71,13 @@ class LocalMediaProcessor(MediaProcessor):
         media_limits: JobLimits | None = None,
         normalise_loudness: bool = False,
         processors: int | None = None,
+        longest_job_seconds: float = inf,
     ) -> None:
-        """``processors``: how many a single call may use; as many as this process may, if not given."""
+        """Start nothing yet.
+
+        ``processors`` is how many a single call may use; as many as this process may, if not given. Limits that grow
+        with the source stay within ``longest_job_seconds``, which is for where the caller itself is ended then.
+        """
         self._image_limits = image_limits or ImageLimits()
         self._video_limits = video_limits or VideoLimits()
         self._document_limits = document_limits or DocumentLimits()
@@ -80,6 +85,7 @@ class LocalMediaProcessor(MediaProcessor):
         self._processors = processors or usable_processors()
         self._job_limits = job_limits or JobLimits()
         self._media_limits = media_limits or self._job_limits
+        self._longest_job_seconds = longest_job_seconds
         self._images = Sandbox(IMAGE_JOB, limits=job_limits, environment=ENVIRONMENT)
         self._media = Sandbox(MEDIA_JOBS, limits=self._media_limits, environment=ENVIRONMENT)
         self._documents = Sandbox(DOCUMENT_JOB, limits=job_limits, environment=ENVIRONMENT)
@@ -122,7 +128,7 @@ class LocalMediaProcessor(MediaProcessor):
             scratch,
             doing=_FINISHING,
             others=tuple(rungs.values()),
-            limits=finishing_limits(self._job_limits, source, rungs.values(), facts),
+            limits=self._in_time(finishing_limits(self._job_limits, source, rungs.values(), facts)),
         )
         finished = rendered(report.result, scratch, video_renditions(names), doing=_FINISHING)
         for file in finished.files:
@@ -133,12 +139,21 @@ class LocalMediaProcessor(MediaProcessor):
     def process_audio(self, source: Path, scratch: Path) -> Rendered:
         request = {"job": "audio", "limits": asdict(self._video_limits), "normalise": self._normalise_loudness}
         limits = sounding_limits(self._media_limits, source.stat().st_size, self._video_limits.duration_seconds)
+        limits = self._in_time(limits)
         return render_sound(self._media, request, source, scratch, limits=limits, processors=self._processors)
 
     def process_document(self, source: Path, scratch: Path, *, content_type: str) -> Rendered:
         request = {"content_type": content_type, "limits": asdict(self._document_limits)}
         report = self._documents.run(request, source, scratch, doing=_READING)
         return rendered(report.result, scratch, DOCUMENT_RENDITIONS, doing=_READING)
+
+    def _in_time(self, limits: JobLimits) -> JobLimits:
+        most_seconds = self._longest_job_seconds
+        return replace(
+            limits,
+            wall_seconds=min(limits.wall_seconds, most_seconds),
+            cpu_seconds=limits.cpu_seconds if most_seconds == inf else min(limits.cpu_seconds, ceil(most_seconds)),
+        )
 
     def close(self) -> None:
         for sandbox in (self._images, self._media, self._documents):

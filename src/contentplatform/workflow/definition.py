@@ -31,7 +31,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from contentplatform.errors import ErrorCode
@@ -411,6 +411,15 @@ def problems(machine: StateMachine) -> list[str]:
     if machine.timeout_seconds <= 0:
         found.append(f"{machine.name}: needs a time-out")
     return found
+
+
+def with_time(machine: StateMachine, seconds: int) -> StateMachine:
+    """The machine where no function ends after 15 minutes: the whole has ``seconds``, and so has each heavy Task."""
+    states = {
+        name: replace(state, timeout_seconds=seconds) if isinstance(state, Task) and state.heavy else state
+        for name, state in machine.states.items()
+    }
+    return replace(machine, states=states, timeout_seconds=seconds)
 
 
 def is_heavy(machine: StateMachine, name: str) -> bool:
