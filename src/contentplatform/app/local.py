@@ -186,8 +186,27 @@ class LocalHome(Home):
         return (
             *storage_checks(self.store),
             *LedgerChecks(self.database, executions, STATE_MACHINE, clock, self._doorbell).checks(),
+            *self._transcode_checks(),
             *catalog_checks(self.catalog, self.store, is_live=self.platform.ingest.is_live),
         )
+
+    def _transcode_checks(self) -> tuple[Check, ...]:
+        from contentplatform.processing.fsck import TranscodeChecks  # noqa: PLC0415
+        from contentplatform.processing.lane import LaneSettings  # noqa: PLC0415
+        from contentplatform.processing.transcoding import TranscodeLedger  # noqa: PLC0415
+
+        usual = LaneSettings()
+        ledger = TranscodeLedger(
+            self.database,
+            self.platform.clock,
+            self._ids,
+            self._doorbell.is_dead,
+            lease_seconds=self.platform.settings.workflow.lease_seconds,
+            attempts_allowed=usual.attempts_allowed,
+            losses_allowed=usual.losses_allowed,
+        )
+        is_live = self.platform.ingest.is_live
+        return TranscodeChecks(self.database, ledger, self._transcoder, is_live=is_live).checks()
 
     def close(self) -> None:
         super().close()

@@ -233,6 +233,18 @@ class TranscodeLedger:
         self._change(claim, f"{_TAKE_BACK}, attempts = attempts + 1, due = ?, boot = ?", (due, self._clock.boot_id()))
         return seconds
 
+    def lost(self) -> list[tuple[str, str]]:
+        """Each worker that can't be at work any more, with the id of the job that it holds."""
+        with self._database.read() as view:
+            return [
+                (worker, str(view.value("SELECT id FROM transcodes WHERE sequence = ?", (sequence,))))
+                for sequence, _, worker in self._lost(view)
+            ]
+
+    def take_from_lost(self) -> None:
+        """Let other workers do what lost ones hold, as ``claim`` does before it looks for work."""
+        self._database.write(self._take_from_lost)
+
     # -- parts -----------------------------------------------------------------------------------------------
 
     def _may_claim(self) -> bool:
