@@ -140,6 +140,11 @@ class ProcessingSettings:
         840.0, "Time of one job on a sound, or on a video's renditions: its processor's and the wall's", minimum=1
     )
     job_file_bytes: int = _setting(4 * _GIB, "Size of one file that a job may write", minimum=_MIB)
+    scanner: str = _setting(
+        "",
+        "Command that looks for malware in a file before it is processed, as `clamdscan --fdpass`; at home only. "
+        "Empty: none",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ class ErrorCode(StrEnum):
     """Broken or truncated: the decoder refused it."""
     UNSUPPORTED = "E_UNSUPPORTED"
     """A format or codec outside the allow-list."""
+    MALWARE = "E_MALWARE"
+    """The operator's scanner found malware in it."""
     TIMEOUT = "E_TIMEOUT"
     """The job ran into its wall-clock or CPU limit."""
     CRASH = "E_CRASH"

@@ -41,6 +41,7 @@ from contentplatform.processing.port import (
     TranscodeStatus,
     VideoTrack,
 )
+from contentplatform.processing.scanning import Scan
 from contentplatform.storage.port import BucketRole, ObjectVersion, PutOptions
 from contentplatform.workflow.definition import STATE_MACHINE
 from contentplatform.workflow.port import TaskContext, TaskFunction
@@ -241,6 +242,7 @@ class MemoryPlatform:
         kinds: frozenset[MediaKind] = PROCESSED_KINDS,
         *,
         beginning_with: MemoryPlatform | None = None,
+        scan: Scan | None = None,
     ) -> None:
         """An empty platform, or, as after an upgrade, one that goes on with what another holds."""
         self.clock: FakeClock = beginning_with.clock if beginning_with else FakeClock()
@@ -264,6 +266,7 @@ class MemoryPlatform:
             scratch / "jobs",
             _together,
             transcoder=self.transcoder,
+            scan=scan,
         )
         tasks = {name: _as_task(step) for name, step in self.steps.tasks().items()}
         self.engine = InMemoryWorkflowEngine(STATE_MACHINE, tasks, self.clock)

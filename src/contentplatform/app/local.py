@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -15,7 +14,7 @@ from contentplatform.ingest.library import Library
 from contentplatform.ingest.service import IngestService
 from contentplatform.ingest.snapshot import CatalogSnapshot
 from contentplatform.storage.port import StorageClass
-from contentplatform.workflow.definition import STATE_MACHINE
+from contentplatform.workflow.definition import STATE_MACHINE, with_time
 from contentplatform.workflow.publication import Publication
 from contentplatform.workflow.steps import Step, Steps
 from contentplatform.workflow.stopping import stop_execution
@@ -77,7 +76,7 @@ class LocalHome(Home):
         slots = given.max_concurrent or max(2, os.cpu_count() or 1)
         return LocalExecutor(
             self.database,
-            replace(STATE_MACHINE, timeout_seconds=given.max_execution_seconds),
+            with_time(STATE_MACHINE, given.max_execution_seconds),
             {name: _without_context(step) for name, step in self.platform.steps.tasks().items()},
             self.platform.clock,
             self._ids,
@@ -226,6 +225,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
     from contentplatform.delivery.local import LocalEdge  # noqa: PLC0415
     from contentplatform.drivers.doorbell import Doorbell  # noqa: PLC0415
     from contentplatform.ingest.local import LocalEventSource  # noqa: PLC0415
+    from contentplatform.processing.scanning import scanner  # noqa: PLC0415
     from contentplatform.processing.transcoding import LocalTranscoder  # noqa: PLC0415
     from contentplatform.storage.local import LocalObjectStore  # noqa: PLC0415
     from contentplatform.workflow.local import LocalWorkflowEngine  # noqa: PLC0415
@@ -248,6 +248,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
         engine = LocalWorkflowEngine(database, STATE_MACHINE, clock, doorbell)
         events = LocalEventSource(database, clock)
         processor = media_processor(settings)
+        scan = scanner(settings.processing.scanner, timeout_seconds=settings.processing.job_wall_seconds)
         edge = LocalEdge(database, folder, clock, ids, private_prefix=settings.ingest.private_prefix)
         publication = Publication(store, catalog, edge)
 
@@ -277,6 +278,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
                 together,
                 transcoder=transcoder,
                 wake=engine.wake,
+                scan=scan,
             ),
             edge=edge,
             processor=processor,

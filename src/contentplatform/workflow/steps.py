@@ -37,6 +37,7 @@ from contentplatform.processing.port import (
     TranscodeStatus,
 )
 from contentplatform.processing.presets import recipe
+from contentplatform.processing.scanning import Scan
 from contentplatform.storage.port import BucketRole, ObjectStore
 from contentplatform.together import Beside, Together, in_turn, repeated
 from contentplatform.workflow.definition import failure_of
@@ -63,7 +64,8 @@ _logger: Final = logging.getLogger(__name__)
 class Steps:
     """The tasks of the workflow over the platform's ports.
 
-    ``wake`` ends an execution's next Wait at once, where somebody can: for a video that needs no transcoding.
+    ``wake`` ends an execution's next Wait at once, where somebody can: for a video that needs no transcoding. ``scan``
+    looks at every file before anything else does, where an operator wants that.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Steps:
         transcoder: Transcoder,
         beside: Beside = in_turn,
         wake: Callable[[str], object] = lambda _execution: None,
+        scan: Scan | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -93,6 +96,7 @@ class Steps:
         self._together = together
         self._beside = beside
         self._wake = wake
+        self._scan = scan
 
     def tasks(self) -> dict[str, Step]:
         """Every task by the name of its function."""
@@ -352,7 +356,11 @@ class Steps:
     # -- parts -----------------------------------------------------------------------------------------------
 
     def _begin(self, data: Mapping[str, Any]) -> LedgerEntry:
-        """Mark the version as being processed by this execution, and return its entry."""
+        """Mark the version as being processed by this execution, and return its entry.
+
+        Raises:
+            ProcessingFailed: there is malware in it.
+        """
 
         def processing(entry: LedgerEntry) -> LedgerEntry:
             return replace(
@@ -362,7 +370,14 @@ class Steps:
                 attempts=entry.attempts + 1,
             )
 
-        return self._commit(data, processing, publish=False)
+        entry = self._commit(data, processing, publish=False)
+        if self._scan is not None:
+            with (
+                scratch_folder(self._scratch_root) as scratch,
+                self._shelf.opened(BucketRole.PRIMARY, data["key"], scratch, version_id=entry.version_id) as source,
+            ):
+                self._scan(source)
+        return entry
 
     def _commit(
         self, data: Mapping[str, Any], change: Callable[[LedgerEntry], LedgerEntry], *, publish: bool = True
