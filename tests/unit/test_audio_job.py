@@ -83,7 +83,7 @@ def test_every_rendition_is_there_and_the_facts_are_right(process: Process) -> N
     assert {file.name for file in rendered.files} == set(AUDIO_RENDITIONS)
     facts = rendered.metadata
     assert facts["duration_seconds"] == sample_clips.SECONDS
-    assert (facts["format"], facts["codec"], facts["lossless"]) == ("flac", "flac", True)
+    assert (facts["format"], facts["codec"], facts["lossless"]) == ("FLAC", "flac", True)
     assert (facts["sample_rate_hz"], facts["channels"], facts["channel_layout"]) == (44_100, 2, "stereo")
     assert facts["bits_per_sample"] in {16, 24}
     assert facts["bit_rate"] > 100_000
@@ -303,6 +303,15 @@ def test_one_job_and_two_make_the_same_bytes(tmp_path: Path, *, normalise: bool)
         for one, another in zip(first.files, other.files, strict=True):
             assert one.path.read_bytes() == another.path.read_bytes(), one.name
             assert replace(one, path=another.path) == another
+
+
+def test_a_sound_that_is_broken_fails_in_both_jobs_with_one_reason(process: Process, tmp_path: Path) -> None:
+    content = sample_clips.sound("flac").read_bytes()
+    source = tmp_path / "half.flac"
+    source.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ProcessingFailed, match="seconds of it are missing") as caught:
+        process(source)
+    assert caught.value.code == ErrorCode.DECODE
 
 
 def test_a_job_has_time_for_its_sound_but_no_more_than_its_caller_has(tmp_path: Path) -> None:
