@@ -233,6 +233,12 @@ def test_every_error_is_words_an_exit_code_and_one_json_document(
     assert home.error(*arguments, code=code)
 
 
+def test_a_shared_option_behind_the_command_is_told_its_place(home: Commands) -> None:
+    said = home.run("show", "wide.jpg", "--data", "elsewhere", code=2).stderr
+    assert "It stands before the command: contentplatform --data …" in said
+    assert "before the command" not in home.run("show", "wide.jpg", "--frobnicate", code=2).stderr
+
+
 def test_without_waiting_it_tells_what_waits_for_whom_and_a_worker_does_it(tmp_path: Path, sources: Path) -> None:
     home = Commands(tmp_path / "data")
     ran = home.run("add", "--no-wait", sources / "wide.jpg")

@@ -25,6 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     commands = Commands(tmp_path_factory.mktemp("home") / "data")
     ran = commands.run("add", source, code=1)
     assert "broken.mp4  failed: " in ran.out
+    assert ran.out.lower().count("the original is kept") == 1
     return commands
 
 

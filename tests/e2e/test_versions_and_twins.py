@@ -166,6 +166,7 @@ def test_what_succeeded_is_not_retried_but_can_be_made_anew(home: Commands, put:
     shown = put("fine/x.jpg", TWO)
     (execution,) = home.json("executions", "list", "--key", "fine/x.jpg")["items"]
     assert "succeeded" in home.error("executions", "retry", execution["name"], code=4)
+    assert "had ended before: succeeded" in home.run("executions", "cancel", execution["name"]).out
     home.run("reprocess", "fine/x.jpg")
     assert hashes(home.json("show", "fine/x.jpg")) == hashes(shown)
 

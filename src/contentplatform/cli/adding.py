@@ -34,6 +34,7 @@ _LOOKED_AT_ONCE: Final = 64
 _DONE_PERCENT: Final = 100
 _SILENCE_SECONDS: Final = 10.0
 """How long nothing may end before the reason is told."""
+_KEPT: Final = "the original is kept"
 _ENDED: Final = frozenset({ProcessingStatus.COMPLETED, ProcessingStatus.FAILED, ProcessingStatus.SUPERSEDED})
 
 
@@ -260,9 +261,14 @@ def _report(session: Session, key: str, version_id: str, outcome: AddOutcome) ->
         return
     if record.status is ProcessingStatus.FAILED:
         outcome.troubled += 1
-        session.output.line(f"{shown(key)}  failed: {shown(record.error or '')} (the original is kept)")
+        session.output.line(f"{shown(key)}  failed: {shown(_consoled(record.error or ''))}")
         return
     session.output.line(f"{shown(key)}  {record.status.value}  {_what_it_is(record)}")
+
+
+def _consoled(why: str) -> str:
+    """Why a file failed, and that nothing is lost; many reasons say so by themselves."""
+    return why if _KEPT in why.lower() else f"{why} ({_KEPT})"
 
 
 def _what_it_is(record: Record) -> str:

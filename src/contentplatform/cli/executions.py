@@ -124,7 +124,8 @@ def cancel(session: Session, name: str, reason: str) -> int:
     """Stop an execution; what has ended stays as it ended."""
     execution = session.platform.library.cancel(name, reason)
     session.output.document(summary(execution))
-    session.output.line(f"{execution.name}: {execution.status.value}")
+    is_stopped = execution.status is ExecutionStatus.CANCELLED
+    session.output.line(f"{execution.name}{'' if is_stopped else ' had ended before'}: {execution.status.value}")
     return EXIT_OK
 
 

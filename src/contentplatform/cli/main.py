@@ -76,13 +76,22 @@ for _module in (files, executions, events, operate, deploy):
         cli.add_command(_command)
 
 
+def _placed(error: click.ClickException) -> click.ClickException:
+    """The error, telling somebody who gave one of the shared options behind the command where it belongs."""
+    if not isinstance(error, click.NoSuchOption) or all(error.option_name not in own.opts for own in cli.params):
+        return error
+    words = f"{error.message} It stands before the command: contentplatform {error.option_name} …"
+    return click.NoSuchOption(error.option_name, words, ctx=error.ctx)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with its exit code and never shows a traceback for what is foreseen."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     output = Output(as_json="--json" in given)
     try:
         code = cli.main(given, prog_name="contentplatform", standalone_mode=False)
-    except click.ClickException as error:
+    except click.ClickException as wrong:
+        error = _placed(wrong)
         output.error("UsageError", error.format_message(), EXIT_USAGE)
         error.show(file=sys.stderr)
         code = EXIT_USAGE
