@@ -26,6 +26,7 @@ from contentplatform.processing.codecs import LOSSLESS_AUDIO
 from contentplatform.processing.embedded import clean_text
 from contentplatform.processing.jobs import raster, waveform
 from contentplatform.processing.jobs.demux import codec_of, decode_failure, is_cover, open_container
+from contentplatform.processing.jobs.formats import format_name
 from contentplatform.processing.jobs.loudness import Meter, normalising_gain_db
 from contentplatform.processing.jobs.sound import Piece, Sound
 from contentplatform.processing.jobs.soundfiles import Cover, Labels, SoundFile
@@ -227,7 +228,7 @@ def _form(container: InputContainer, sound: Sound) -> dict[str, Any]:
     return {
         "duration_seconds": round(sound.seconds, 6),
         "duration_is_exact": sound.is_exact,
-        "format": container.format.name.split(",")[0],
+        "format": format_name(container.format.name),
         "codec": codec,
         "profile": sound.track.profile or None,
         "bit_rate": bits_a_second or None,

@@ -14,6 +14,7 @@ import pyvips
 from contentplatform.errors import ErrorCode, ProcessingFailed
 from contentplatform.processing import ladder, playlists
 from contentplatform.processing.jobs import captions, frames, hls, raster, rungs
+from contentplatform.processing.jobs.formats import format_name
 from contentplatform.processing.jobs.tags import Tags, descriptive, sorted_tags
 from contentplatform.processing.playlists import Captions, Master, Playlist, Segment, Variant
 from contentplatform.processing.port import MediaFacts, VideoTrack
@@ -22,18 +23,6 @@ from contentplatform.processing.presets import POSTER, STORYBOARD, VideoLimits
 _DOING: Final = "completing the video's renditions"
 _FIRST_OTHER_SOURCE: Final = 5
 """The descriptor of the first rung; the original is the job's source."""
-_FORMAT_NAMES: Final = {
-    "mov": "MP4",
-    "matroska": "Matroska",
-    "avi": "AVI",
-    "asf": "Windows Media",
-    "flv": "Flash Video",
-    "mpeg": "MPEG program stream",
-    "mpegts": "MPEG transport stream",
-    "mxf": "MXF",
-    "ogg": "Ogg",
-    "dv": "DV",
-}
 _MILLI: Final = 3
 
 
@@ -180,7 +169,7 @@ def _metadata(facts: MediaFacts, made: _Made, cut: Sequence[str], limits: VideoL
         "height": video.height,
         "duration_seconds": round(facts.duration_seconds, _MILLI),
         "duration_is_exact": facts.duration_is_exact,
-        "format": _FORMAT_NAMES.get(facts.format, facts.format),
+        "format": format_name(facts.format),
         "codecs": [video.codec, *(track.codec for track in facts.audio[:1])],
         "bit_rate": facts.bit_rate,
         **_picture(video),
