@@ -197,9 +197,9 @@ class Stage:
     def encoded(self, key: str, body: bytes) -> dict[str, Any]:
         """Take a film in and have it encoded, here; what its completion begins with."""
         data = self.taken_in(key, body)
-        job = self.home.platform.steps.process_video(data)
+        job = self.home.platform.steps.videos.process(data)
         asked = {**data, "job": job}
-        until(lambda: self.home.platform.steps.check_video(asked)["status"] == "COMPLETE", f"{key} is encoded")
+        until(lambda: self.home.platform.steps.videos.check(asked)["status"] == "COMPLETE", f"{key} is encoded")
         return asked
 
     def billing(self) -> Billing:
@@ -423,7 +423,7 @@ def _new_film(stage: Stage) -> Event:
 def _film_known(stage: Stage) -> Event:
     body, steps = stage.film(), stage.home.platform.steps
     data = stage.encoded(stage.key("first.mp4"), body)
-    steps.update_metadata({**data, "result": steps.finish_video(data)})
+    steps.update_metadata({**data, "result": steps.videos.finish(data)})
     return stage.taken_in(stage.key("second.mp4"), body)
 
 
@@ -436,7 +436,7 @@ def _film_deleted_meanwhile(stage: Stage) -> Event:
 
 def _film_at_mediaconvert(stage: Stage) -> Event:
     data = _new_film(stage)
-    return {**data, "job": stage.home.platform.steps.process_video(data)}
+    return {**data, "job": stage.home.platform.steps.videos.process(data)}
 
 
 def _film_that_failed(stage: Stage) -> Event:

@@ -123,7 +123,7 @@ class LocalHome(Home):
     def note_progress(self) -> None:
         """Let the records of videos that are being encoded show how far that is."""
         for name, percent in self._transcoder.at_work():
-            self.platform.steps.note_transcoding(self.engine.get(name), percent)
+            self.platform.steps.videos.note_transcoding(self.engine.get(name), percent)
 
     def check_versions(self) -> None:
         """Refuse parsers with known holes; looked at again whenever another one is installed.

@@ -8,4 +8,4 @@ from contentplatform.lambdas.runtime import Invocation, Result, function
 @function
 def handle(call: Invocation) -> Result:
     """Tell how far it is; the record shows it, too."""
-    return call.platform.steps.check_video(call.event)
+    return call.platform.steps.videos.check(call.event)

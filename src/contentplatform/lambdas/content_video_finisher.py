@@ -9,4 +9,4 @@ from contentplatform.lambdas.runtime import Invocation, Result, function
 def handle(call: Invocation) -> Result:
     """Verify what was encoded, and make all else."""
     call.sweep_scratch()
-    return call.platform.steps.finish_video(call.event)
+    return call.platform.steps.videos.finish(call.event)

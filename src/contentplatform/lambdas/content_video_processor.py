@@ -9,4 +9,4 @@ from contentplatform.lambdas.runtime import Invocation, Result, function
 def handle(call: Invocation) -> Result:
     """Find out what is in it, and ask for its rungs."""
     call.sweep_scratch()
-    return call.platform.steps.process_video(call.event)
+    return call.platform.steps.videos.process(call.event)
