@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any, Final
 
 from contentplatform.drivers.sandbox import plain_file
 from contentplatform.errors import ErrorCode, ProcessingFailed
+from contentplatform.processing.claims import check_description, check_facts
 from contentplatform.processing.port import Rendered, RenderedFile
 
 _MOST_FILES: Final = 200
+_NO_HEADER: Final = re.compile(r"[^A-Za-z0-9 ._+/()-]")
 _MOST_PIXELS_A_SIDE: Final = 1 << 20
 
 
@@ -81,6 +84,19 @@ def nonsense(doing: str, private: str) -> ProcessingFailed:
     return ProcessingFailed(doing, "the decoder answered nonsense", code=ErrorCode.CRASH, private=private)
 
 
+def check_words(metadata: Mapping[str, Any], descriptive: Mapping[str, Any], *, doing: str) -> None:
+    """Make sure that what the catalog will take over is what our own code could have found.
+
+    Raises:
+        ProcessingFailed: it isn't.
+    """
+    try:
+        check_facts(metadata)
+        check_description(descriptive)
+    except ValueError as error:
+        raise nonsense(doing, str(error)) from error
+
+
 def rendered(answer: object, scratch: Path, expected: Mapping[str, Expected], *, doing: str) -> Rendered:
     """What a child made, if its answer has the shape ``{files, metadata, descriptive}`` and every file is expected.
 
@@ -93,6 +109,7 @@ def rendered(answer: object, scratch: Path, expected: Mapping[str, Expected], *,
         case {"files": [*entries], "metadata": dict(metadata), "descriptive": dict(descriptive)} if (
             len(entries) <= _MOST_FILES
         ):
+            check_words(metadata, descriptive, doing=doing)
             files = tuple(_file(entry, scratch, expected, metadata, doing) for entry in entries)
         case _:
             raise nonsense(doing, "the result's shape")
@@ -120,10 +137,15 @@ def _file(
                     "processed": "true",
                     "processor": kind.processor,
                     "format": kind.format,
-                    "original-format": str(metadata.get("format"))[:80],
+                    "original-format": original_format(metadata),
                 },
             )
     raise nonsense(doing, "the entry of a file")
+
+
+def original_format(metadata: Mapping[str, Any]) -> str:
+    """What a rendition says of its original's format: it becomes a header of HTTP, so letters and little else."""
+    return _NO_HEADER.sub("", str(metadata.get("format")))[:80]
 
 
 def _side(value: object, doing: str) -> int | None:

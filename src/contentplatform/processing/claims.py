@@ -7,11 +7,14 @@ taken over by its input may give anything.
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import unicodedata
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any, Final, get_args, get_type_hints
 
+from contentplatform.processing.embedded import KEYWORD_LIMIT
 from contentplatform.processing.languages import language_tag
 from contentplatform.processing.port import AudioTrack, Chapter, MediaFacts, SubtitleTrack, VideoTrack
 
@@ -20,6 +23,13 @@ _MOST_PARTS: Final = 10_000
 _MOST_CHARACTERS: Final = 10_000
 _LARGEST: Final = 1 << 53
 """Beyond it, numbers are no longer whole where JSON is read elsewhere."""
+_MOST_LEVELS: Final = 8
+_MOST_FACTS: Final = 200
+_NAME_CHARACTERS: Final = 100
+_INLINE_BYTES: Final = 100_000
+"""Of texts that stand in the record in any case; a document's words are most of it."""
+_DESCRIPTION: Final = {"title": str, "description": str, "tags": list, "credit": str, "rights": str}
+_DESCRIPTION_BYTES: Final = 150_000
 _TURNS: Final = (0, 90, 180, 270)
 _WHITE_SPACE: Final = "\n\t"
 _CONTROLS: Final = frozenset({"Cc", "Cs"})
@@ -47,6 +57,49 @@ def media_facts(claim: object) -> MediaFacts:
     if any(track.rotation_degrees not in _TURNS for track in facts.video):
         raise ValueError("a turn is none")
     return facts
+
+
+def check_facts(claim: Mapping[str, Any]) -> None:
+    """Make sure that what a job found out is JSON that a record can hold: shallow, bounded, in clean words.
+
+    Raises:
+        ValueError: it isn't; why, is in its words.
+    """
+    _check_value(claim, _MOST_LEVELS)
+    size = sum(len(value.encode()) for value in claim.values() if isinstance(value, str))
+    if len(claim) > _MOST_FACTS or size > _INLINE_BYTES:
+        raise ValueError("more facts than a record can hold")
+
+
+def check_description(claim: Mapping[str, Any]) -> None:
+    """Make sure that what a file says of itself is of the sorts that the catalog takes over.
+
+    Raises:
+        ValueError: it isn't; why, is in its words.
+    """
+    if unknown := claim.keys() - _DESCRIPTION.keys():
+        raise ValueError(f"no part of a description: {', '.join(sorted(str(name)[:40] for name in unknown))}")
+    for name, value in claim.items():
+        words = [value] if _DESCRIPTION[name] is str else value
+        if not isinstance(words, list) or len(words) > KEYWORD_LIMIT or not all(map(_is_text, words)):
+            raise ValueError(f"the description's {name} is none")
+    if len(json.dumps(claim, ensure_ascii=False).encode()) > _DESCRIPTION_BYTES:
+        raise ValueError("a description that is too long")
+
+
+def _check_value(value: object, levels: int) -> None:
+    if levels == 0:
+        raise ValueError("facts within facts within facts")
+    if isinstance(value, Mapping):
+        if not all(_is_text(name) and len(name) <= _NAME_CHARACTERS for name in value):
+            raise ValueError("a fact without a name")
+        for part in value.values():
+            _check_value(part, levels - 1)
+    elif isinstance(value, list):
+        for part in value:
+            _check_value(part, levels - 1)
+    elif not (value is None or isinstance(value, bool) or _is_number(value) or _is_long_text(value)):
+        raise ValueError("a fact that is none")
 
 
 def _check_fields(kind: type[Any], claim: object, where: str) -> None:
@@ -80,12 +133,22 @@ def _is_measure(value: object) -> bool:
     return type(value) in {int, float} and isinstance(value, int | float) and -_LARGEST <= value <= _LARGEST
 
 
+def _is_number(value: object) -> bool:
+    return _is_measure(value) or (isinstance(value, float) and isfinite(value))
+
+
 def _is_text(value: object) -> bool:
-    return (
-        isinstance(value, str)
-        and len(value) <= _MOST_CHARACTERS
-        and all(sign in _WHITE_SPACE or unicodedata.category(sign) not in _CONTROLS for sign in value)
-    )
+    return isinstance(value, str) and len(value) <= _MOST_CHARACTERS and _is_clean(value)
+
+
+def _is_long_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= _INLINE_BYTES and _is_clean(value)
+
+
+def _is_clean(text: str) -> bool:
+    if text.isascii() and text.isprintable():
+        return True
+    return all(sign in _WHITE_SPACE or unicodedata.category(sign) not in _CONTROLS for sign in text)
 
 
 def _is_words_by_words(value: object) -> bool:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
@@ -17,6 +18,12 @@ from xml.sax.saxutils import escape
 
 TEXT_LIMIT: Final = 2_000
 KEYWORD_LIMIT: Final = 100
+_KEYWORD_CHARACTERS: Final = 200
+_CREATOR_LIMIT: Final = 20
+_CREATOR_CHARACTERS: Final = 300
+"""Together with rights and credit they fit into the 64 KB that a JPEG has room for, however they are escaped."""
+_NUMBER_LIMIT: Final = 8
+"""Of what the catalog shows no tag has more; those of a place and of its parts have three."""
 _ENTRY_LIMIT: Final = 256
 _VALUE_LIMIT_BYTES: Final = 8_192
 _ELEMENT_LIMIT: Final = 20_000
@@ -87,6 +94,14 @@ _PRIVATE_TAGS: Final = {0xA430: "owner_name", 0xA431: "body_serial_number", 0xA4
 _PHOTO_DIRECTORY: Final = 0x8769
 _GPS_DIRECTORY: Final = 0x8825
 _TYPE_FORMATS: Final = {1: "B", 3: "H", 4: "I", 5: "II", 6: "b", 8: "h", 9: "i", 10: "ii"}
+_UNSEEN: Final = (
+    range(0x7F, 0xA0),
+    # What makes a name look like another one: embeddings, overrides, isolates.
+    range(0x202A, 0x202F),
+    range(0x2066, 0x206A),
+    range(0xD800, 0xE000),
+    range(0xFFFE, 0x10000),
+)
 _RATIONALS: Final = frozenset({5, 10})
 _TEXT_TYPES: Final = frozenset({2, 7})
 
@@ -110,14 +125,20 @@ def describe(embedded: Embedded) -> Description:
     artist, rights = str(named.pop("Artist", "")), str(named.pop("Copyright", ""))
     caption = str(named.pop("ImageDescription", ""))
     credit = Credit(
-        creators=xmp.creators or tuple(iptc.get(_IPTC_CREATOR, [])) or ((artist,) if artist else ()),
+        creators=_short(
+            xmp.creators or tuple(iptc.get(_IPTC_CREATOR, [])) or ((artist,) if artist else ()),
+            _CREATOR_LIMIT,
+            _CREATOR_CHARACTERS,
+        ),
         rights=xmp.rights or _first(iptc, _IPTC_RIGHTS) or rights,
         credit=xmp.credit or _first(iptc, _IPTC_CREDIT),
     )
     descriptive = {
         "title": xmp.title or _first(iptc, _IPTC_TITLE) or _first(iptc, _IPTC_HEADLINE),
         "description": xmp.description or _first(iptc, _IPTC_CAPTION) or caption,
-        "tags": list(dict.fromkeys(xmp.keywords or iptc.get(_IPTC_KEYWORD, [])))[:KEYWORD_LIMIT],
+        "tags": list(
+            dict.fromkeys(_short(xmp.keywords or iptc.get(_IPTC_KEYWORD, []), KEYWORD_LIMIT, _KEYWORD_CHARACTERS))
+        ),
         "credit": credit.credit or ", ".join(credit.creators),
         "rights": credit.rights,
     }
@@ -127,6 +148,12 @@ def describe(embedded: Embedded) -> Description:
         descriptive={name: value for name, value in descriptive.items() if value},
         credit=credit,
     )
+
+
+def _short(texts: Iterable[str], most: int, characters: int) -> tuple[str, ...]:
+    """The first of ``texts``, each cut: what a file brings along has to fit into a record."""
+    cut = (text[:characters].strip() for text in dict.fromkeys(texts))
+    return tuple(islice((text for text in cut if text), most))
 
 
 def credit_xmp(credit: Credit) -> bytes:
@@ -155,7 +182,7 @@ def as_ascii(text: str) -> str:
 
 
 def clean_text(raw: bytes | str, limit: int = TEXT_LIMIT) -> str:
-    """Unicode up to the first NUL, without control characters, trimmed and cut."""
+    """Unicode up to the first NUL, trimmed and cut; no control characters, nor those that turn the writing around."""
     text = _decoded(raw) if isinstance(raw, bytes) else raw
     text = text.split("\0", 1)[0]
     kept = (character for character in text if character in "\n\t" or _is_visible(character))
@@ -173,7 +200,7 @@ def _decoded(raw: bytes) -> str:
 
 def _is_visible(character: str) -> bool:
     code = ord(character)
-    return code >= 0x20 and not 0x7F <= code < 0xA0 and not 0xD800 <= code < 0xE000 and code not in {0xFFFE, 0xFFFF}
+    return code >= 0x20 and not any(code in unseen for unseen in _UNSEEN)
 
 
 # -- EXIF ------------------------------------------------------------------------------------------------------------
@@ -233,7 +260,8 @@ def _quotients(numbers: tuple[int, ...]) -> Iterator[float | None]:
 
 
 def _named(directory: _Directory, names: dict[int, str]) -> dict[str, Any]:
-    return {name: directory[tag] for tag, name in names.items() if directory.get(tag) not in (None, "", [])}
+    found = {name: directory[tag] for tag, name in names.items() if directory.get(tag) not in (None, "", [])}
+    return {name: value[:_NUMBER_LIMIT] if isinstance(value, list) else value for name, value in found.items()}
 
 
 def _place(gps: _Directory) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from contentplatform.drivers.sandbox import Sandbox, plain_file
 from contentplatform.errors import ErrorCode, ProcessingFailed
 from contentplatform.processing.answers import (
     DOCUMENT_RENDITIONS,
+    check_words,
     nonsense,
+    original_format,
     rendered,
     video_renditions,
 )
@@ -204,6 +206,7 @@ def _checked(result: object, scratch: Path) -> Rendered:
         case {"files": [*entries], "metadata": dict(metadata), "descriptive": dict(descriptive)} if len(entries) == len(
             IMAGE_PRESETS
         ):
+            check_words(metadata, descriptive, doing=_DOING)
             pairs = zip(entries, IMAGE_PRESETS, strict=True)
             files = tuple(_checked_file(entry, preset, scratch, metadata) for entry, preset in pairs)
             return Rendered(files, metadata, descriptive)
@@ -226,7 +229,7 @@ def _checked_file(entry: object, preset: ImagePreset, scratch: Path, metadata: M
                     "processed": "true",
                     "processor": PROCESSOR,
                     "format": preset.format,
-                    "original-format": str(metadata.get("format")),
+                    "original-format": original_format(metadata),
                 },
             )
     raise _nonsense(f"the entry of {preset.name}")
