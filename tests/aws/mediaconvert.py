@@ -58,6 +58,8 @@ class Job:
     status: str = "SUBMITTED"
     percent: int | None = None
     error: tuple[int, str] | None = None
+    warnings: Mapping[int, int] = field(default_factory=dict)
+    """How often it warned, by code."""
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def told(self) -> dict[str, Any]:
@@ -77,6 +79,8 @@ class Job:
             answer["jobPercentComplete"] = self.percent
         if self.error is not None:
             answer["errorCode"], answer["errorMessage"] = self.error
+        if self.warnings:
+            answer["warnings"] = [{"code": code, "count": count} for code, count in self.warnings.items()]
         return answer
 
 

@@ -254,6 +254,24 @@ def test_a_failed_job_says_whose_fault_it_was_and_shows_no_addresses(
     assert "s3://" not in status.error
 
 
+@pytest.mark.parametrize(
+    ("warnings", "told"),
+    [
+        ({}, ""),
+        ({100_000: 1}, ""),
+        ({230_001: 3, 100_000: 1}, "may be damaged or missing (warning 230001, 3 times)"),
+    ],
+)
+def test_what_the_service_warned_of_is_told(place: Place, warnings: dict[int, int], told: str) -> None:
+    job_id = place.transcoder.submit(place.request())
+    place.service.finish()
+    place.service.jobs[job_id].warnings = warnings
+    status = place.transcoder.status(job_id)
+    assert (status.state, status.percent) == (TranscodeState.COMPLETE, 100)
+    assert status.damage.endswith(told)
+    assert bool(status.damage) == bool(told)
+
+
 def test_a_busy_service_says_nothing_of_the_job(place: Place) -> None:
     job_id = place.transcoder.submit(place.request())
     place.service.finish()

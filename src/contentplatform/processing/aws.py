@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from io import BytesIO
@@ -50,6 +50,9 @@ _SERVICE_S_OWN: Final = frozenset({1401, 1404, 1432, 1433, 1434, 1999}) | frozen
 itself."""
 _IS_UNSUPPORTED: Final = re.compile(r"unsupported|not support|doesn't support|does not support", re.IGNORECASE)
 _LONGEST_WORDS: Final = 300
+_NOT_OF_THE_FILE: Final = frozenset({100_000})
+"""Warning codes that say nothing of the film: it waited in another queue than was hoped."""
+_MOST_WARNINGS: Final = 5
 
 _logger = logging.getLogger(__name__)
 
@@ -197,7 +200,7 @@ class MediaConvertTranscoder(Transcoder):
                     state, error="the encoding was cancelled at MediaConvert", error_code=ErrorCode.CANCELLED
                 )
             case TranscodeState.COMPLETE:
-                return TranscodeStatus(state, 100)
+                return TranscodeStatus(state, 100, damage=_damage(job.get("Warnings", ())))
         return TranscodeStatus(state, job.get("JobPercentComplete"))
 
     def cancel(self, job_id: str) -> None:
@@ -245,6 +248,15 @@ def _failure(code: int, message: str) -> tuple[ErrorCode, str]:
     if _IS_UNSUPPORTED.search(message):
         return ErrorCode.UNSUPPORTED, f"MediaConvert does not know this sort of video (error {code}): {words}"
     return ErrorCode.DECODE, f"MediaConvert could not read the video (error {code}): {words}"
+
+
+def _damage(warnings: Iterable[Mapping[str, int]]) -> str:
+    """What the service warned of while it encoded: it conceals damage, and tells so by numbers only."""
+    told = {group["Code"]: group["Count"] for group in warnings if group["Code"] not in _NOT_OF_THE_FILE}
+    if not told:
+        return ""
+    counts = ", ".join(f"warning {code}, {count} times" for code, count in sorted(told.items())[:_MOST_WARNINGS])
+    return f"MediaConvert warned while it encoded it, so parts of it may be damaged or missing ({counts})"
 
 
 def _folder(request: TranscodeRequest) -> str:
