@@ -273,6 +273,30 @@ def test_a_film_of_high_range_looks_as_it_was_meant(studio: Studio, transfer: st
     assert spread[0] > spread[1] + 30
 
 
+@pytest.mark.parametrize(("primaries", "matrix"), [("smpte432", "bt709"), ("bt2020", "bt2020nc")])
+def test_a_film_of_a_wide_gamut_keeps_its_colours(studio: Studio, primaries: str, matrix: str) -> None:
+    """Colours of BT.709, told in wider primaries, come out as they were; taken as they are coded, they would pale."""
+    source = sample_clips.folder() / f"{primaries}.mp4"
+    into_gamut = (
+        "scale=out_color_matrix=bt709:out_range=tv,format=yuv444p,"
+        "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709,"
+        f"zscale=p={primaries}:t=bt709:m={matrix}:r=limited,format=yuv420p"
+    )
+    sample_clips.ffmpeg(
+        *sample_clips.picture(seconds=0.4), *("-vf", into_gamut, "-c:v", "libx264", "-preset", "ultrafast"),
+        *("-color_primaries", primaries, "-color_trc", "bt709", "-colorspace", matrix, "-color_range", "tv"),
+        str(source),
+    )  # fmt: skip
+    facts = studio.facts(source)
+    assert (facts.video[0].color_primaries, facts.video[0].hdr) == (primaries, "")
+    film = studio.encode(source, facts=facts).only
+    assert film.colour == (1, 1, 1, 1)
+    assert_upright(film, tolerance=10)
+    pale = studio.encode(source, facts=replace(facts, video=(replace(facts.video[0], color_primaries=""),))).only
+    spread = [max(max(colour) - min(colour) for colour in each.quarters()) for each in (film, pale)]
+    assert spread[0] > spread[1] + 10
+
+
 # -- time and sound --------------------------------------------------------------------------------------------------
 
 
