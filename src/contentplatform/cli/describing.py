@@ -16,7 +16,6 @@ _COUNTS: Final = (
     ("words", "word"),
     ("characters", "character"),
     ("sheets", "sheet"),
-    ("rows", "row"),
     ("columns", "column"),
 )
 _SAID_OF_A_SOUND: Final = ("artist", "album", "genre", "date", "track")

@@ -104,7 +104,6 @@ class VideoPreset:
     key_frame_seconds: float = 2.0
     """HLS segments begin at key frames."""
     audio_sample_rate_hz: int = 48_000
-    audio_channels: int = 2
 
 
 VIDEO_PRESETS: Final = (

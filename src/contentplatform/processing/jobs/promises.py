@@ -19,7 +19,6 @@ _MOST_CHUNKS: Final = 200
 _UNKNOWN_SIZES: Final = frozenset({0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF})
 """What programs write that don't know yet how long the sound will be."""
 _PAGE: Final = struct.Struct("<4sBBqII")
-_LAST_PAGE: Final = 4
 _OPUS_HZ: Final = 48_000
 _DURATION_ELEMENTS: Final = (b"\x44\x89\x84", b"\x44\x89\x88")
 _FRAME_COUNTS: Final = (b"Xing", b"Info")
