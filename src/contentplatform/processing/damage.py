@@ -33,6 +33,8 @@ _COUNTED: Final = re.compile(
 _SLACK_PICTURES: Final = 2
 """So many may be missing beside an average rate and a rounded length."""
 _SLACK_SECONDS: Final = 0.5
+_TELECINED: Final = frozenset({"mpeg2video", "vc1"})
+"""Their pictures may be told to be shown for longer, so that there are fewer of them than the rate says."""
 _USUAL_RATE: Final = 25.0
 _PLACED_SECONDS: Final = 10.0
 """What reads the film is some seconds ahead of what encodes it: in a shorter one, nobody knows the place."""
@@ -82,8 +84,9 @@ class Losses:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether more is lost by now than may be."""
-        return (self._concealed + self._refused) / self._rate > self._allowed_seconds
+        """Whether more is lost by now than may be; nobody knows of a film that does not tell how long it is."""
+        length = self._facts.duration_seconds
+        return length > 0 and (self._concealed + self._refused) / self._rate > _allowed_seconds(length)
 
     def is_certain(self, end_seconds: float) -> bool:
         """Whether something of a film was lost, of which ``end_seconds`` were encoded."""
@@ -94,7 +97,7 @@ class Losses:
 
     def is_too_much(self, end_seconds: float) -> bool:
         """Whether so much was lost that it is the film no more."""
-        return self._lost_seconds(end_seconds) > self._allowed_seconds
+        return self._lost_seconds(end_seconds) > _allowed_seconds(max(self._facts.duration_seconds, end_seconds))
 
     def words(self, end_seconds: float) -> str:
         """What is wrong with the film, for people: how much, and where about."""
@@ -113,12 +116,6 @@ class Losses:
 
     # -- how much --------------------------------------------------------------------------------------------
 
-    @property
-    def _allowed_seconds(self) -> float:
-        film_seconds = self._facts.duration_seconds
-        allowed = max(TOLERATED_FILM_LOSS_SECONDS, TOLERATED_FILM_LOSS_SHARE * film_seconds)
-        return min(allowed, TOLERATED_FILM_LOSS_AT_MOST_SHARE * film_seconds)
-
     def _lost_seconds(self, end_seconds: float) -> float:
         """Of pictures or sound, whichever is more; several signs of the same loss count once."""
         return max(self._lost_pictures() / self._rate, self._short_seconds(end_seconds), self._lost_sound_seconds())
@@ -129,6 +126,8 @@ class Losses:
     def _missing_pictures(self) -> int:
         """How many fewer were decoded than there should be, where that is known."""
         if self._decoded is None or not self._facts.duration_is_exact or self._track.frame_rate_varies:
+            return 0
+        if self._track.codec in _TELECINED:
             return 0
         missing = round(self._track.duration_seconds * self._rate) - self._decoded
         return missing if missing > _SLACK_PICTURES else 0
@@ -143,6 +142,11 @@ class Losses:
             return 0.0
         share = min(1.0, self._refused_sounds / self._sound_packets)
         return share * self._facts.audio[0].duration_seconds
+
+
+def _allowed_seconds(film_seconds: float) -> float:
+    allowed = max(TOLERATED_FILM_LOSS_SECONDS, TOLERATED_FILM_LOSS_SHARE * film_seconds)
+    return min(allowed, TOLERATED_FILM_LOSS_AT_MOST_SHARE * film_seconds)
 
 
 def _clock(seconds: float) -> str:
