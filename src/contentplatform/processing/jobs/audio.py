@@ -164,7 +164,7 @@ class _Picture:
         """Write the waveform and the peaks of all that was added; nothing can be added afterwards."""
         envelope = self._peaks.result()
         numbers = waveform.document(envelope, self._rate_hz, WAVEFORM)
-        Path("peaks.json").write_text(json.dumps(numbers, separators=(",", ":")), "ascii")
+        Path("peaks.json").write_text(json.dumps(numbers, separators=(",", ":")), "utf-8")
         pixels = waveform.drawn(envelope, WAVEFORM)
         picture = raster.from_pixels(pixels.tobytes(), WAVEFORM.width, WAVEFORM.height, bands=4)
         return [raster.png(picture, "waveform"), {"name": "peaks", "file": "peaks.json"}]
