@@ -27,6 +27,8 @@ _NUMBER_LIMIT: Final = 8
 _ENTRY_LIMIT: Final = 256
 _VALUE_LIMIT_BYTES: Final = 8_192
 _ELEMENT_LIMIT: Final = 20_000
+_DEPTH_LIMIT: Final = 32
+"""Each description is looked through for itself, so one within another costs its content once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,20 +367,26 @@ def _parse(block: bytes) -> Element:
     builder = TreeBuilder()
     # XMP in a picture is UTF-8, whatever its declaration says; no other codec could be loaded in the sandbox.
     parser = expat.ParserCreate(encoding="utf-8", namespace_separator="}")
-    elements = 0
+    elements = depth = 0
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal elements
+        nonlocal elements, depth
         elements += 1
-        if elements > _ELEMENT_LIMIT:
+        depth += 1
+        if elements > _ELEMENT_LIMIT or depth > _DEPTH_LIMIT:
             raise _Refused
         builder.start(_qualified(name), {_qualified(key): value for key, value in attributes.items()})
+
+    def end(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(_qualified(name))
 
     def refuse(*_: object) -> None:
         raise _Refused
 
     parser.StartElementHandler = start
-    parser.EndElementHandler = lambda name: builder.end(_qualified(name))
+    parser.EndElementHandler = end
     parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = refuse
     parser.Parse(block.rstrip(b"\0"), True)  # noqa: FBT003 - expat's own signature: this is the last piece
