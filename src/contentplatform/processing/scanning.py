@@ -50,7 +50,7 @@ def scanner(command: str, *, timeout_seconds: float) -> Scan | None:
                 _DOING,
                 "there is malware in it",
                 code=ErrorCode.MALWARE,
-                hint="The original is kept, and shown to nobody; delete it, or have it scanned again if the scanner was wrong",
+                hint="The original is kept, and shown to nobody; delete it, or reprocess it if the scanner was wrong",
                 private=told.last_words(),
             )
         if told.exit_code != _CLEAN:
