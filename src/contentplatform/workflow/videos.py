@@ -27,6 +27,7 @@ from contentplatform.processing.port import (
     TranscodeStatus,
 )
 from contentplatform.processing.presets import recipe
+from contentplatform.processing.probe import kind_of
 from contentplatform.storage.port import BucketRole
 from contentplatform.workflow.port import Execution
 from contentplatform.workflow.publication import Publication
@@ -73,7 +74,7 @@ class VideoSteps:
             self._bench.discard_if_gone(entry, key)
             return self._nothing_to_encode(data, {"reused": reused})
         facts = _portable(self._probed(entry, key))
-        if not facts.video:
+        if kind_of(facts) is not MediaKind.VIDEO:
             return self._nothing_to_encode(data, {"facts": facts.to_json()})
         rungs = plan(facts, lambda name: self._publication.stored_key(entry, name, RUNG_EXTENSION))
         request = TranscodeRequest(data["execution"], entry.file_id, entry.version_id, key, facts, rungs)
