@@ -261,7 +261,7 @@ def big_picture() -> bytes:
 
 def fast_film(pictures_per_second: int = 10_000) -> Path:
     """A film too fast for anybody's eyes."""
-    path = sample_clips.folder() / "fast.mp4"
+    path = sample_clips.folder() / "too_fast.mp4"
     source = ("-f", "lavfi", "-i", f"color=red:s=16x16:r={pictures_per_second}:d=0.02")
     sample_clips.ffmpeg(*source, "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", str(path))
     return path

@@ -28,6 +28,8 @@ ACCOUNT: Final = "123456789012"
 SUFFIX: Final = "emulated"
 STACKS: Final = ("ContentPlatformBackup", "ContentPlatform")
 """Those that the emulator takes."""
+WAITS: Final = 0.01
+"""Of the seconds that a state of the workflow waits: 30 become a third of one."""
 LONG_SECONDS: Final = 90.0
 _PAUSE_SECONDS: Final = 0.1
 
@@ -123,6 +125,7 @@ def deployed(
         for name, value in guarded_emulator.environment(ACCOUNT).items():
             patch.setenv(name, value)
         stacks = deploy(Aws(region=REGION, account_id=ACCOUNT), assembly_for_emulator, STACKS, {"SignedUrls": "no"})
+    guarded_emulator.configure(**{"stepfunctions._SFN_WAIT_SCALE": WAITS})
     return Deployed(
         guarded_emulator, mediaconvert, settings_for(guarded_emulator, tmp_path_factory.mktemp("data")), stacks
     )

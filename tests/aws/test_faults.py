@@ -31,7 +31,6 @@ from contentplatform.workflow.definition import STATE_MACHINE, Task
 from contentplatform.workflow.port import ExecutionStatus
 from emulator import select_pause
 
-FILES: Final = 200
 ROUNDS: Final = 6
 THROTTLED: Final = ("content-upload-handler", "content-image-processor")
 TASKS: Final = {name: state.resource for name, state in STATE_MACHINE.states.items() if isinstance(state, Task)}
@@ -151,10 +150,11 @@ def _processes() -> Iterator[tuple[int, int]]:
 # -- a storm -----------------------------------------------------------------------------------------------------
 
 
-def test_two_hundred_files_through_throttled_and_killed_functions(
-    home: AwsHome, deployed: Deployed, folder: str, tmp_path: Path
+@pytest.mark.parametrize("files", [80, pytest.param(200, marks=pytest.mark.soak)])
+def test_many_files_through_throttled_and_killed_functions(
+    home: AwsHome, deployed: Deployed, folder: str, tmp_path: Path, files: int
 ) -> None:
-    names = [f"{folder}/{number:03d}" for number in range(FILES)]
+    names = [f"{folder}/{number:03d}" for number in range(files)]
     bodies = {
         name: (jpeg(number, (48, 32)) if number % 10 == 0 else f"bytes\0{number} of {folder}".encode())
         for number, name in enumerate(names)
@@ -195,10 +195,10 @@ def test_two_hundred_files_through_throttled_and_killed_functions(
         "what failed was processed again",
         180,
     )
-    assert len(records) == FILES
+    assert len(records) == files
     assert {one.file_hash for one in records} == {hashlib.sha256(body).hexdigest() for body in bodies.values()}
     until(
-        lambda: len(home.platform.catalog.search(SearchQuery(folder=folder), limit=1_000).records) == FILES,
+        lambda: len(home.platform.catalog.search(SearchQuery(folder=folder), limit=1_000).records) == files,
         "each is found",
     )
     assert home.platform.events.dead() == ()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
-
-import pytest
 
 import document_files
 import sample_clips
@@ -26,17 +24,7 @@ from contentplatform.storage.port import BucketRole, PutOptions, walk_versions
 from contentplatform.worker import Worker
 from contentplatform.workflow.port import Execution
 
-WAITS: Final = 0.01
-"""Of the seconds that a state of the workflow waits: 30 become a third of one."""
 _SAME_AT_HOME: Final = ("width", "height", "duration_seconds", "format", "codecs", "rotation", "page_count", "tags")
-
-
-@pytest.fixture(autouse=True)
-def _quick(deployed: Deployed) -> Iterator[None]:
-    """The workflow hardly waits."""
-    deployed.emulator.configure(**{"stepfunctions._SFN_WAIT_SCALE": WAITS})
-    yield
-    deployed.emulator.configure(**{"stepfunctions._SFN_WAIT_SCALE": 1})
 
 
 def distinct(film: Path, name: str) -> bytes:

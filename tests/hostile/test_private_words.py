@@ -53,7 +53,7 @@ def of_mp3() -> Path:
     ):
         frames += name + bytes(len(content) >> shift & 0x7F for shift in (21, 14, 7, 0)) + b"\0\0" + content
     size = bytes(len(frames) >> shift & 0x7F for shift in (21, 14, 7, 0))
-    path = sample_clips.folder() / "private.mp3"
+    path = sample_clips.folder() / "private_words.mp3"
     path.write_bytes(b"ID3\x04\0\0" + size + frames + sample_clips.sound("mp3").read_bytes())
     return path
 
@@ -62,7 +62,7 @@ def of_flac() -> Path:
     words = [f"{key}={value}".encode() for key, value in SECRETS.items()]
     body = (4).to_bytes(4, "little") + b"test" + len(words).to_bytes(4, "little")
     body += b"".join(len(word).to_bytes(4, "little") + word for word in words)
-    path = sample_clips.folder() / "private.flac"
+    path = sample_clips.folder() / "private_words.flac"
     path.write_bytes(hostile_clips.flac_with(4, body))
     return path
 
@@ -84,9 +84,9 @@ def test_h32_a_sound_s_renditions_say_nothing_of_its_owner(
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        ("private.mov", ("-movflags", "use_metadata_tags")),
-        ("private.mp4", ()),
-        ("private.mkv", ()),
+        ("private_words.mov", ("-movflags", "use_metadata_tags")),
+        ("private_words.mp4", ()),
+        ("private_words.mkv", ()),
     ],
 )
 def test_h32_a_film_s_owner_is_set_apart(

@@ -125,7 +125,7 @@ def test_a_place_is_for_the_owners_eyes(probe: Probe) -> None:
 
 
 def test_a_film_that_begins_late_is_timed_from_its_start(probe: Probe) -> None:
-    path = sample_clips.folder() / "late.mkv"
+    path = sample_clips.folder() / "late_sound.mkv"
     late = ("-itsoffset", "0.5", "-i", str(sample_clips.silent()))
     sample_clips.ffmpeg(*late, "-i", str(sample_clips.film()), "-map", "0:v", "-map", "1:a", "-c", "copy", str(path))
     facts = probe(path)

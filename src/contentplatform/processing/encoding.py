@@ -36,8 +36,14 @@ SOFTWARE: Final = "software"
 AUTO: Final = "auto"
 ENCODING: Final = "encoding the video"
 
-_THREADS: Final = 4
-"""Of each decoder and encoder: fixed, so that a machine with more cores encodes the same bytes, within its limits."""
+_THREADS: Final = 2
+"""Of each decoder and encoder: fixed, so that a machine with more cores encodes the same bytes, within its limits.
+
+One job keeps about five cores busy: a decoder, two filter graphs, two encoders. On two cores four threads each took 6 %
+more processor time, for waking one another.
+"""
+_FILTER_THREADS: Final = 1
+"""Of each filter graph; each rung has a graph of its own."""
 _DECODERS: Final = tuple(dict.fromkeys((*DECODERS, *VIDEO_CODECS, *AUDIO_CODECS)))
 """By the codecs' own names, too: the program looks at headers with the decoders that are called so."""
 _SEEING_DECODERS: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -169,7 +175,7 @@ def command(
         *("-progress", "pipe:1", "-nostats", "-stats_period", "0.5"),
         *encoder.device,
         *_input(facts),
-        *("-filter_complex_threads", str(_THREADS)),
+        *("-filter_complex_threads", str(_FILTER_THREADS)),
         *(word for graph in graphs(facts, rungs, encoder) for word in ("-filter_complex", graph)),
         *(word for rung in rungs for word in _output(facts, rung, encoder)),
     )
