@@ -57,7 +57,10 @@ def test_an_add_that_dies_is_made_whole_by_the_next(pictures: Path, tmp_path: Pa
     assert home.json("fsck", "--deep") == {"clean": True, "deep": True, "findings": []}
 
 
-@pytest.mark.parametrize("point", [OF_A_FILM, "transcoding.completed", "steps.renditions_stored"])
+# Nobody is woken by who dies at the second point, so the Wait lasts its 30 s.
+@pytest.mark.parametrize(
+    "point", [OF_A_FILM, pytest.param("transcoding.completed", marks=pytest.mark.soak), "steps.renditions_stored"]
+)
 def test_an_add_of_a_film_that_dies_is_made_whole_by_the_next(tmp_path: Path, point: str) -> None:
     home = Commands(tmp_path / "data")
     Commands(home.data, environment={VARIABLE: f"{point}:1"}).run("add", sample_clips.film(), code=KILLED)
