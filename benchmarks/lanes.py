@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,9 +20,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-import imageio_ffmpeg
 import numpy as np
 from PIL import Image
+from video_renditions import PICTURES, ffmpeg
 
 from contentplatform.app import LocalHome, open_local
 from contentplatform.config import load
@@ -41,15 +40,9 @@ PART_SECONDS: Final = 4
 def make_film(path: Path, seconds: float) -> None:
     """A detailed film as a camera would hand it over: a few seconds of it, again and again."""
     part = path.with_name("part.mp4")
-    picture = "mandelbrot=s=1920x1080:r=30:start_scale=0.5:end_scale=0.05:end_pts=300,noise=alls=14:allf=t"
+    picture = PICTURES["detailed"]
     ffmpeg("-f", "lavfi", "-i", picture, "-t", str(PART_SECONDS), "-c:v", "libx264", "-preset", "ultrafast", str(part))
     ffmpeg("-stream_loop", str(int(seconds / PART_SECONDS)), "-i", str(part), "-c", "copy", str(path))
-
-
-def ffmpeg(*arguments: str) -> None:
-    """Run the program; a failure ends the benchmark."""
-    program = imageio_ffmpeg.get_ffmpeg_exe()
-    subprocess.run([program, "-nostdin", "-loglevel", "error", "-y", *arguments], check=True)
 
 
 def photo(seed: int) -> bytes:

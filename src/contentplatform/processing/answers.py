@@ -12,6 +12,7 @@ from contentplatform.drivers.sandbox import plain_file
 from contentplatform.errors import ErrorCode, ProcessingFailed
 from contentplatform.processing.claims import check_description, check_facts
 from contentplatform.processing.port import Rendered, RenderedFile
+from contentplatform.processing.presets import IMAGE_PRESETS, PROCESSOR, ImagePreset
 
 _MOST_FILES: Final = 200
 _NO_HEADER: Final = re.compile(r"[^A-Za-z0-9 ._+/()-]")
@@ -28,8 +29,17 @@ class Expected:
     """Who made it, as its user metadata says: the name of the function."""
     format: str
     required: bool = True
+    box: tuple[int, int] | None = None
+    """Width and height that a picture has to fit; None: it need not say how large it is."""
 
 
+def _of_preset(preset: ImagePreset) -> Expected:
+    return Expected(
+        preset.content_type, preset.extension, PROCESSOR, format=preset.format, box=(preset.width, preset.height)
+    )
+
+
+IMAGE_RENDITIONS: Final = {preset.name: _of_preset(preset) for preset in IMAGE_PRESETS}
 _JPEG: Final = ("image/jpeg", "jpg")
 _VTT: Final = ("text/vtt", "vtt")
 _VIDEO: Final = ("content-video-finisher",)
@@ -126,13 +136,16 @@ def _file(
     match entry:
         case {"name": str(name), "file": str(file), **rest} if name in expected:
             kind = expected[name]
+            width, height = _side(rest.get("width"), doing), _side(rest.get("height"), doing)
+            if kind.box is not None and not (width and height and width <= kind.box[0] and height <= kind.box[1]):
+                raise nonsense(doing, f"the size of {name}")
             return RenderedFile(
                 name=name,
                 path=plain_file(scratch, file, doing=doing),
                 content_type=kind.content_type,
                 extension=kind.extension,
-                width=_side(rest.get("width"), doing),
-                height=_side(rest.get("height"), doing),
+                width=width,
+                height=height,
                 user_metadata={
                     "processed": "true",
                     "processor": kind.processor,

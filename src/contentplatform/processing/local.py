@@ -7,28 +7,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from math import ceil, inf
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from contentplatform.drivers.confinement import Confinement, JobLimits
-from contentplatform.drivers.sandbox import Sandbox, plain_file
-from contentplatform.errors import ErrorCode, ProcessingFailed
+from contentplatform.drivers.sandbox import Sandbox
 from contentplatform.processing.answers import (
     DOCUMENT_RENDITIONS,
-    check_words,
+    IMAGE_RENDITIONS,
     nonsense,
-    original_format,
     rendered,
     video_renditions,
 )
 from contentplatform.processing.claims import media_facts
 from contentplatform.processing.playlists import check, refers
-from contentplatform.processing.port import MediaFacts, MediaProcessor, Rendered, RenderedFile
+from contentplatform.processing.port import MediaFacts, MediaProcessor, Rendered
 from contentplatform.processing.presets import (
-    IMAGE_PRESETS,
-    PROCESSOR,
     DocumentLimits,
     ImageLimits,
-    ImagePreset,
     VideoLimits,
 )
 from contentplatform.processing.probe import HEAD_SIZE_BYTES, sniff
@@ -104,7 +99,7 @@ class LocalMediaProcessor(MediaProcessor):
             "limits": asdict(self._image_limits),
         }
         report = self._images.run(request, source, scratch, doing=_DOING)
-        return _checked(report.result, scratch)
+        return rendered(report.result, scratch, IMAGE_RENDITIONS, doing=_DOING)
 
     def probe(self, source: Path, scratch: Path) -> MediaFacts:
         request = {"job": "probe", "limits": asdict(self._video_limits)}
@@ -194,46 +189,3 @@ def check_references(path: Path, names: Mapping[str, str]) -> None:
         check(content.decode("utf-8"), names.values())
     except ValueError as error:
         raise nonsense(_FINISHING, f"{path.name}: {error}") from error
-
-
-def _checked(result: object, scratch: Path) -> Rendered:
-    """What the child answered, if it has the shape that our code gives it.
-
-    Raises:
-        ProcessingFailed: it hasn't; the child was taken over by its input.
-    """
-    match result:
-        case {"files": [*entries], "metadata": dict(metadata), "descriptive": dict(descriptive)} if len(entries) == len(
-            IMAGE_PRESETS
-        ):
-            check_words(metadata, descriptive, doing=_DOING)
-            pairs = zip(entries, IMAGE_PRESETS, strict=True)
-            files = tuple(_checked_file(entry, preset, scratch, metadata) for entry, preset in pairs)
-            return Rendered(files, metadata, descriptive)
-    raise _nonsense("the result's shape")
-
-
-def _checked_file(entry: object, preset: ImagePreset, scratch: Path, metadata: Mapping[str, Any]) -> RenderedFile:
-    match entry:
-        case {"name": preset.name, "file": str(name), "width": int(width), "height": int(height)} if (
-            0 < width <= preset.width and 0 < height <= preset.height
-        ):
-            return RenderedFile(
-                name=preset.name,
-                path=plain_file(scratch, name, doing=_DOING),
-                content_type=preset.content_type,
-                extension=preset.extension,
-                width=width,
-                height=height,
-                user_metadata={
-                    "processed": "true",
-                    "processor": PROCESSOR,
-                    "format": preset.format,
-                    "original-format": original_format(metadata),
-                },
-            )
-    raise _nonsense(f"the entry of {preset.name}")
-
-
-def _nonsense(private: str) -> ProcessingFailed:
-    return ProcessingFailed(_DOING, "the decoder answered nonsense", code=ErrorCode.CRASH, private=private)

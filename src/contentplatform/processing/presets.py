@@ -35,32 +35,25 @@ class ImagePreset:
     """How long the encoder tries, in its own scale; formats without such a scale ignore it."""
 
 
-THUMBNAIL: Final = ImagePreset(
-    name="thumbnail",
-    folder="processed/thumbnails",
-    width=150,
-    height=150,
-    pixels=150 * 150,
-    format="jpeg",
-    quality=85,
-    extension="jpg",
-    content_type="image/jpeg",
-    keeps_transparency=False,
-    keeps_animation=False,
-)
-MEDIUM: Final = ImagePreset(
-    name="medium",
-    folder="processed/medium",
-    width=800,
-    height=600,
-    pixels=800 * 600,
-    format="jpeg",
-    quality=85,
-    extension="jpg",
-    content_type="image/jpeg",
-    keeps_transparency=False,
-    keeps_animation=False,
-)
+def _jpeg(name: str, folder: str, width: int, height: int) -> ImagePreset:
+    """A picture for pages: whatever fits the box, on white."""
+    return ImagePreset(
+        name=name,
+        folder=folder,
+        width=width,
+        height=height,
+        pixels=width * height,
+        format="jpeg",
+        quality=85,
+        extension="jpg",
+        content_type="image/jpeg",
+        keeps_transparency=False,
+        keeps_animation=False,
+    )
+
+
+THUMBNAIL: Final = _jpeg("thumbnail", "processed/thumbnails", 150, 150)
+MEDIUM: Final = _jpeg("medium", "processed/medium", 800, 600)
 WEBP: Final = ImagePreset(
     name="webp",
     folder="processed/webp",
@@ -142,19 +135,8 @@ class StoryboardPreset:
     quality: int = 75
 
 
-POSTER: Final = ImagePreset(
-    name="poster",
-    folder="video-processed",
-    width=1_280,
-    height=720,
-    pixels=1_280 * 720,
-    format="jpeg",
-    quality=85,
-    extension="jpg",
-    content_type="image/jpeg",
-    keeps_transparency=False,
-    keeps_animation=False,
-)
+VIDEO_FOLDER: Final = "video-processed"
+POSTER: Final = _jpeg("poster", VIDEO_FOLDER, 1_280, 720)
 STORYBOARD: Final = StoryboardPreset()
 HLS_SEGMENT_SECONDS: Final = 6.0
 """About; segments begin at key frames."""
@@ -256,7 +238,6 @@ class Place:
     suffix: str = ""
 
 
-VIDEO_FOLDER: Final = "video-processed"
 _PLACES: Final = {
     **{preset.name: Place(preset.folder) for preset in IMAGE_PRESETS},
     **{name: Place(VIDEO_FOLDER, f"_{name}") for name in (*(preset.name for preset in VIDEO_PRESETS), "hls", "poster")},
