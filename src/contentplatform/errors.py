@@ -14,6 +14,10 @@
     │   ├── NoSpace           the disk is full
     │   └── JobInterrupted    a child process was killed or vanished
     ├── Cancelled             stopped because a person asked for it
+    ├── Unauthenticated       nobody knows who asks: not signed in, a wrong password, an expired token
+    ├── Denied                whoever asks is known, and may not do that
+    ├── RateLimited           too many requests, or tries to sign in; later it will do
+    ├── QuotaExceeded         the user has no room left for that many bytes
     └── ConfigurationInvalid  settings or the machine don't allow a safe start
 
 An error says what was being done, to what, why it failed, and what to do next. ``public`` is fit for anybody's eyes;
@@ -131,6 +135,26 @@ class JobInterrupted(Unavailable):
 
 class Cancelled(PlatformError):  # noqa: N818
     """Stopped on request."""
+
+
+class Unauthenticated(PlatformError):  # noqa: N818
+    """Nobody knows who asks. The sentence is the same whatever was wrong, so that it tells nothing."""
+
+
+class Denied(PlatformError):  # noqa: N818
+    """Whoever asks may not do that."""
+
+
+class RateLimited(PlatformError):  # noqa: N818
+    """Too much, too quickly; ``retry_after_seconds`` says when it will do."""
+
+    def __init__(self, doing: str, why: str, *, retry_after_seconds: int, hint: str = "", private: str = "") -> None:
+        super().__init__(doing, why, hint=hint, private=private)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class QuotaExceeded(PlatformError):  # noqa: N818
+    """The user's quota has no room for that many bytes; nothing was kept."""
 
 
 class ConfigurationInvalid(PlatformError):  # noqa: N818

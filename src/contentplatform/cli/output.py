@@ -29,6 +29,10 @@ EXIT_CODES: Final[dict[type[errors.PlatformError], int]] = {
     errors.Cancelled: 13,
     errors.ConfigurationInvalid: 14,
     errors.PlatformError: 15,
+    errors.Unauthenticated: 16,
+    errors.Denied: 17,
+    errors.RateLimited: 18,
+    errors.QuotaExceeded: 19,
 }
 EXIT_OK: Final = 0
 EXIT_NEEDS_ATTENTION: Final = 1
