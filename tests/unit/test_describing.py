@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from contentplatform.catalog.describing import facts_of, progress_of
 from contentplatform.catalog.port import Record
-from contentplatform.cli.describing import facts_of, progress_of
 from contentplatform.media import MediaKind, ProcessingStatus
 
 

@@ -18,8 +18,8 @@ import click
 from click._termui_impl import ProgressBar
 from click.termui import progressbar
 
+from contentplatform.catalog.describing import progress_of
 from contentplatform.catalog.port import Record
-from contentplatform.cli.describing import progress_of
 from contentplatform.cli.output import Output, shown, size
 from contentplatform.cli.session import Hands, HomeName, Session, hands
 from contentplatform.errors import NotFound, PlatformError

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from contentplatform.cli.describing import progress_of
+from contentplatform.catalog.describing import progress_of
 from contentplatform.cli.output import EXIT_OK, shown
 from contentplatform.cli.session import Session, pass_session
 from contentplatform.clock import timestamp

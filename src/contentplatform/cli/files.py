@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 
 import click
 
+from contentplatform.catalog.describing import facts_of, progress_of
 from contentplatform.catalog.port import Record, RecordPage, SearchQuery
 from contentplatform.cli.adding import AddRequest, add_files, plan
-from contentplatform.cli.describing import facts_of, progress_of
 from contentplatform.cli.output import EXIT_NEEDS_ATTENTION, EXIT_OK, Output, shown, size
 from contentplatform.cli.session import Session, pass_session
 from contentplatform.clock import timestamp
