@@ -81,6 +81,12 @@ class IngestSettings:
     """``[ingest]``: how files come in."""
 
     private_prefix: str = _setting("private/", "Keys under it are never served without a signature")
+    drop_folder: str = _setting("", "A folder whose files are taken in once they stop growing; empty: none")
+    drop_prefix: str = _setting("", "Goes before the keys of files from the drop folder")
+    drop_quiet_seconds: float = _setting(
+        5.0, "How long a file in the drop folder must not have changed before it is taken in", minimum=0
+    )
+    drop_remove: bool = _switch("Remove files from the drop folder once they are taken in and durable")
     reconcile_interval_seconds: float = _setting(
         300.0, "How often a worker compares the store with the catalog for what no event told", minimum=1
     )
@@ -148,6 +154,36 @@ class ProcessingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """``[server]``: what ``serve`` listens to, and whom it believes."""
+
+    host: str = _setting("127.0.0.1", "Address to listen on; any but loopback needs a proxy with TLS in front")
+    port: int = _setting(8080, "Port to listen on; 0: any that is free", minimum=0, maximum=65_535)
+    public_url: str = _setting(
+        "",
+        "How the server is reached from outside, as `https://media.example.org`; empty: by the address it listens on",
+        pattern=r"(https?://[^/\s]+)?",
+    )
+    edge_url: str = _setting(
+        "",
+        "Where public files are served, if by an edge that is a process, or a host name, of its own; empty: here",
+        pattern=r"(https?://[^/\s]+)?",
+    )
+    trusted_proxies: str = _setting(
+        "", "Addresses or networks, comma between, of proxies whose X-Forwarded-* headers are believed"
+    )
+    workers: int = _setting(1, "Worker processes that `serve` starts beside itself", minimum=0, maximum=64)
+    shutdown_seconds: float = _setting(
+        20.0, "How long requests and work may take to end when the server is stopped", minimum=1
+    )
+    header_timeout_seconds: float = _setting(
+        15.0, "How long a client may take to send a request's headers", minimum=0.1
+    )
+    keep_alive_seconds: int = _setting(20, "How long an idle connection is kept open", minimum=1)
+    max_connections: int = _setting(2_000, "Connections at once; further ones are told to come later", minimum=1)
+
+
+@dataclass(frozen=True, slots=True)
 class AwsSettings:
     """``[aws]``: the home on AWS. What costs money beyond the default stack is off, and says what it costs."""
 
@@ -203,6 +239,7 @@ class Settings:
     catalog: CatalogSettings = field(default_factory=CatalogSettings)
     workflow: WorkflowSettings = field(default_factory=WorkflowSettings)
     processing: ProcessingSettings = field(default_factory=ProcessingSettings)
+    server: ServerSettings = field(default_factory=ServerSettings)
     aws: AwsSettings = field(default_factory=AwsSettings)
 
 
@@ -212,6 +249,7 @@ TABLES: Final[Mapping[str, type[Any]]] = {
     "catalog": CatalogSettings,
     "workflow": WorkflowSettings,
     "processing": ProcessingSettings,
+    "server": ServerSettings,
     "aws": AwsSettings,
 }
 

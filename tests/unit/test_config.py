@@ -95,7 +95,7 @@ def test_every_problem_is_reported_in_one_go_with_its_name_and_what_was_expected
         "[workflow] must be a table, is 3",
         "storage.gc_grace_seconds = -1: must be at least 0",
         "storage.colour is not a setting",
-        "[procesing] is not a table of settings; there are aws, catalog, ingest, processing, storage, workflow",
+        f"[procesing] is not a table of settings; there are {', '.join(sorted(TABLES))}",
         "processing.job_cpu_seconds = 1.5: must be a whole number",
         "CONTENTPLATFORM_PROCESSING_JOB_MEMORY_BYTES = 'plenty': must be a whole number",
         "docs/configuration.md",
