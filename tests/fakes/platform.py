@@ -39,9 +39,12 @@ from contentplatform.processing.port import (
     TranscodeRequest,
     TranscodeState,
     TranscodeStatus,
+    Transformation,
+    Transformed,
     VideoTrack,
 )
 from contentplatform.processing.scanning import Scan
+from contentplatform.processing.transformations import NAME, TRANSFORMATION_FORMATS
 from contentplatform.storage.port import BucketRole, ObjectVersion, PutOptions
 from contentplatform.workflow.definition import STATE_MACHINE
 from contentplatform.workflow.port import TaskContext, TaskFunction
@@ -107,6 +110,14 @@ class FakeProcessor(MediaProcessor):
     def process_image(self, source: Path, scratch: Path) -> Rendered:
         data = self._taken(source)
         return Rendered(_made(_RENDITIONS, data, scratch), {"width": 10, "height": 10}, {"title": "from the file"})
+
+    def transform(self, source: Path, scratch: Path, wanted: Transformation) -> Transformed:
+        data = self._taken(source)
+        made = TRANSFORMATION_FORMATS[wanted.format]
+        path = scratch / f"{NAME}.{made.extension}"
+        path.write_bytes(f"{wanted.width}x{wanted.height} {wanted.format} of ".encode() + data)
+        size = wanted.width or wanted.height, wanted.height or wanted.width
+        return Transformed(RenderedFile(NAME, path, made.content_type, made.extension, *size), cpu_seconds=0.5)
 
     def probe(self, source: Path, scratch: Path) -> MediaFacts:
         assert not list(scratch.iterdir())

@@ -11,8 +11,9 @@ from typing import Any, Final
 from contentplatform.drivers.sandbox import plain_file
 from contentplatform.errors import ErrorCode, ProcessingFailed
 from contentplatform.processing.claims import check_description, check_facts
-from contentplatform.processing.port import Rendered, RenderedFile
+from contentplatform.processing.port import Rendered, RenderedFile, Transformation
 from contentplatform.processing.presets import IMAGE_PRESETS, PROCESSOR, ImagePreset
+from contentplatform.processing.transformations import NAME, TRANSFORMATION_FORMATS
 
 _MOST_FILES: Final = 200
 _NO_HEADER: Final = re.compile(r"[^A-Za-z0-9 ._+/()-]")
@@ -45,6 +46,7 @@ _VTT: Final = ("text/vtt", "vtt")
 _VIDEO: Final = ("content-video-finisher",)
 _AUDIO: Final = ("content-audio-processor",)
 _DOCUMENT: Final = ("content-document-processor",)
+_TRANSFORMER: Final = "content-image-transformer"
 
 AUDIO_RENDITIONS: Final = {
     "m4a": Expected("audio/mp4", "m4a", *_AUDIO, format="aac"),
@@ -128,6 +130,18 @@ def rendered(answer: object, scratch: Path, expected: Mapping[str, Expected], *,
     if missing or len(set(names)) != len(names):
         raise nonsense(doing, f"its files are {names}")
     return Rendered(files, metadata, descriptive)
+
+
+def transformed(answer: object, scratch: Path, wanted: Transformation, *, doing: str) -> RenderedFile:
+    """The picture that a child made, if its answer has the shape of ``rendered`` and it fits what was wanted.
+
+    Raises:
+        ProcessingFailed: it hasn't, or doesn't.
+    """
+    made = TRANSFORMATION_FORMATS[wanted.format]
+    box = (wanted.width or _MOST_PIXELS_A_SIDE, wanted.height or _MOST_PIXELS_A_SIDE)
+    expected = Expected(made.content_type, made.extension, _TRANSFORMER, format=wanted.format, box=box)
+    return rendered(answer, scratch, {NAME: expected}, doing=doing).files[0]
 
 
 def _file(

@@ -439,7 +439,11 @@ def small_pair(picture: Picture) -> tuple[pyvips.Image, pyvips.Image]:
 
 
 def _shrunk(picture: Picture, preset: ImagePreset) -> pyvips.Image:
-    width, height = fitted(picture.width, picture.height, preset)
+    return shrunk(picture, *fitted(picture.width, picture.height, preset))
+
+
+def shrunk(picture: Picture, width: int, height: int) -> pyvips.Image:
+    """The first frame in this upright size, in sRGB, in memory: one decode, as small as quality allows."""
     if picture.orientation >= _FIRST_SIDEWAYS:
         width, height = height, width
     return _upright(_to_srgb(_resized(picture.first_frame(_shrink(picture, width, height)), width, height)), picture)
@@ -516,9 +520,7 @@ def on_white(image: pyvips.Image) -> pyvips.Image:
 
 def _write(image: pyvips.Image, preset: ImagePreset, credit: Credit) -> dict[str, Any]:
     """Encode into a file of the current folder. Of all metadata only the credit is written."""
-    keep = "none"
-    if credit:
-        image, keep = _saying_only(image, credit), "exif:xmp"
+    image, keep = credited(image, credit)
     content = encoded(image, preset, keep)
     name = f"{preset.name}.{preset.extension}"
     Path(name).write_bytes(content)
@@ -532,6 +534,11 @@ def encoded(image: pyvips.Image, preset: ImagePreset, keep: str = "none") -> byt
     else:
         content = image.webpsave_buffer(Q=preset.quality, effort=preset.effort, keep=keep)
     return content
+
+
+def credited(image: pyvips.Image, credit: Credit) -> tuple[pyvips.Image, str]:
+    """The picture that says nothing but its credit, and the names of the metadata that an encoder has to keep."""
+    return (_saying_only(image, credit), "exif:xmp") if credit else (image, "none")
 
 
 def _saying_only(image: pyvips.Image, credit: Credit) -> pyvips.Image:

@@ -16,11 +16,12 @@ from contentplatform.processing.answers import (
     IMAGE_RENDITIONS,
     nonsense,
     rendered,
+    transformed,
     video_renditions,
 )
 from contentplatform.processing.claims import media_facts
 from contentplatform.processing.playlists import check, refers
-from contentplatform.processing.port import MediaFacts, MediaProcessor, Rendered
+from contentplatform.processing.port import MediaFacts, MediaProcessor, Rendered, Transformation, Transformed
 from contentplatform.processing.presets import (
     DocumentLimits,
     ImageLimits,
@@ -28,11 +29,14 @@ from contentplatform.processing.presets import (
 )
 from contentplatform.processing.probe import HEAD_SIZE_BYTES, sniff
 from contentplatform.processing.sounds import render_sound, sounding_limits
+from contentplatform.processing.transformations import TRANSFORMATION_SECONDS
 
 IMAGE_JOB: Final = "contentplatform.processing.image:render"
+TRANSFORM_JOB: Final = "contentplatform.processing.jobs.transform:transform"
 MEDIA_JOBS: Final = "contentplatform.processing.jobs.media:run"
 DOCUMENT_JOB: Final = "contentplatform.processing.jobs.document:render"
 _DOING: Final = "making the image's renditions"
+_TRANSFORMING: Final = "making the picture that was asked for"
 _PROBING: Final = "looking at what is in the file"
 _FINISHING: Final = "completing the video's renditions"
 _READING: Final = "reading the document"
@@ -84,6 +88,7 @@ class LocalMediaProcessor(MediaProcessor):
         self._media_limits = media_limits or self._job_limits
         self._longest_job_seconds = longest_job_seconds
         self._images = Sandbox(IMAGE_JOB, limits=job_limits, environment=ENVIRONMENT)
+        self._transformations = Sandbox(TRANSFORM_JOB, limits=job_limits, environment=ENVIRONMENT)
         self._media = Sandbox(MEDIA_JOBS, limits=self._media_limits, environment=ENVIRONMENT)
         self._documents = Sandbox(DOCUMENT_JOB, limits=job_limits, environment=ENVIRONMENT)
 
@@ -100,6 +105,24 @@ class LocalMediaProcessor(MediaProcessor):
         }
         report = self._images.run(request, source, scratch, doing=_DOING)
         return rendered(report.result, scratch, IMAGE_RENDITIONS, doing=_DOING)
+
+    def transform(self, source: Path, scratch: Path, wanted: Transformation) -> Transformed:
+        with source.open("rb") as stream:
+            head = stream.read(HEAD_SIZE_BYTES)
+        request = {
+            "content_type": sniff(head, source.stat().st_size).content_type,
+            "limits": asdict(self._image_limits),
+            "wanted": asdict(wanted),
+        }
+        # Somebody waits for it.
+        limits = replace(
+            self._job_limits,
+            wall_seconds=min(self._job_limits.wall_seconds, TRANSFORMATION_SECONDS),
+            cpu_seconds=min(self._job_limits.cpu_seconds, ceil(TRANSFORMATION_SECONDS)),
+        )
+        report = self._transformations.run(request, source, scratch, doing=_TRANSFORMING, limits=limits)
+        file = transformed(report.result, scratch, wanted, doing=_TRANSFORMING)
+        return Transformed(file, report.cpu_seconds)
 
     def probe(self, source: Path, scratch: Path) -> MediaFacts:
         request = {"job": "probe", "limits": asdict(self._video_limits)}
@@ -153,7 +176,7 @@ class LocalMediaProcessor(MediaProcessor):
         )
 
     def close(self) -> None:
-        for sandbox in (self._images, self._media, self._documents):
+        for sandbox in (self._images, self._transformations, self._media, self._documents):
             sandbox.close()
 
 

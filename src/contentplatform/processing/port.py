@@ -44,6 +44,32 @@ class Rendered:
     ``tags`` (list), ``credit``, ``rights``. Only what is there."""
 
 
+@dataclass(frozen=True, slots=True)
+class Transformation:
+    """A picture that is asked for: everything that its bytes depend on beside the source."""
+
+    width: int
+    """Of the box in pixels; 0: the height decides."""
+    height: int
+    """0: the width decides."""
+    fills: bool
+    """Whether the box is filled and what stands over is cut off; else the picture fits it and keeps its aspect."""
+    smart: bool
+    """Whether what is cut off is what the eye cares least about; else the middle stays."""
+    format: str
+    """``jpeg``, ``webp``, ``avif`` or ``png``."""
+    quality: int
+    """1 to 100, in JPEG's scale; PNG ignores it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transformed:
+    """The picture that was asked for, as a file in the job's scratch folder, and what it cost."""
+
+    file: RenderedFile
+    cpu_seconds: float
+
+
 # -- what is in a film or a sound ------------------------------------------------------------------------------------
 
 
@@ -283,6 +309,14 @@ class MediaProcessor(ABC):
     @abstractmethod
     def process_image(self, source: Path, scratch: Path) -> Rendered:
         """Make every image rendition of ``source``; of a camera's raw file, of the picture embedded in it."""
+
+    @abstractmethod
+    def transform(self, source: Path, scratch: Path, wanted: Transformation) -> Transformed:
+        """Make one picture of the image ``source``: its first frame, upright, in sRGB, never enlarged.
+
+        Of its metadata only the credit stays. Where the source is smaller than a box that is to be filled, the answer
+        has the box's aspect and is as large as the source allows.
+        """
 
     @abstractmethod
     def probe(self, source: Path, scratch: Path) -> MediaFacts:

@@ -1,0 +1,77 @@
+"""The job of the transformations' sandbox: one picture, of the size and in the format that somebody asked for.
+
+It takes the same way as the renditions of images: the header against the limits, the decoder shrinks as far as quality
+allows, Lanczos does the rest, colours become sRGB, and of the metadata the credit stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pyvips
+
+from contentplatform.errors import ErrorCode, NoSpace, ProcessingFailed
+from contentplatform.processing.embedded import describe
+from contentplatform.processing.image import credited, on_white, open_picture, shrunk
+from contentplatform.processing.port import Transformation
+from contentplatform.processing.presets import ImageLimits
+from contentplatform.processing.transformations import NAME, TRANSFORMATION_FORMATS, Plan, planned
+
+_DOING: Final = "making the picture that was asked for"
+
+
+def transform(request: Mapping[str, Any], source: int) -> Mapping[str, Any]:
+    """The job: the picture that ``request`` wants of the image behind the descriptor ``source``.
+
+    Raises:
+        ProcessingFailed: broken, over a limit, or of a type that no allowed decoder opens.
+    """
+    wanted = Transformation(**request["wanted"])
+    try:
+        picture = open_picture(request["content_type"], source, ImageLimits(**request["limits"]))
+        plan = planned(picture.width, picture.height, wanted)
+        image = _cut(shrunk(picture, plan.width, plan.height), plan, smart=wanted.smart)
+        if not TRANSFORMATION_FORMATS[wanted.format].keeps_transparency:
+            image = on_white(image)
+        image, keep = credited(image, describe(picture.embedded).credit)
+        content = _encoded(image, wanted, keep)
+    except pyvips.Error as error:
+        raise _refused(str(error)) from error
+    file = f"{NAME}.{TRANSFORMATION_FORMATS[wanted.format].extension}"
+    Path(file).write_bytes(content)
+    entry = {"name": NAME, "file": file, "width": image.width, "height": image.height}
+    return {"files": [entry], "metadata": {}, "descriptive": {}}
+
+
+def _cut(image: pyvips.Image, plan: Plan, *, smart: bool) -> pyvips.Image:
+    if not plan.cuts:
+        return image
+    if smart:
+        return image.smartcrop(plan.cut_width, plan.cut_height, interesting="attention")
+    left, top = (plan.width - plan.cut_width) // 2, (plan.height - plan.cut_height) // 2
+    return image.crop(left, top, plan.cut_width, plan.cut_height)
+
+
+def _encoded(image: pyvips.Image, wanted: Transformation, keep: str) -> bytes:
+    made = TRANSFORMATION_FORMATS[wanted.format]
+    quality = max(1, round(wanted.quality * made.quality_share))
+    content: bytes
+    match wanted.format:
+        case "jpeg":
+            content = image.jpegsave_buffer(Q=quality, optimize_coding=True, keep=keep)
+        case "webp":
+            content = image.webpsave_buffer(Q=quality, effort=made.effort, keep=keep)
+        case "avif":
+            content = image.heifsave_buffer(Q=quality, compression="av1", effort=made.effort, keep=keep)
+        case _:
+            content = image.pngsave_buffer(compression=made.effort, keep=keep)
+    return content
+
+
+def _refused(message: str) -> ProcessingFailed | NoSpace:
+    """What a codec's complaint means. Its own words are for the operator only."""
+    if "No space left" in message:
+        return NoSpace(_DOING, "the disk is full")
+    return ProcessingFailed(_DOING, "the image is broken or incomplete", code=ErrorCode.DECODE, private=message)
