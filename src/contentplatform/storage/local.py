@@ -295,6 +295,21 @@ class LocalObjectStore(ObjectStore):
         with self.database.read() as connection:
             return find(connection, bucket, key, version_id).tags
 
+    def newest_change(self) -> int:
+        """See TellsChanges. What the journal has taken was counted, too."""
+        with self.database.read() as connection:
+            return int(connection.value("SELECT seq FROM sqlite_sequence WHERE name = 'object_journal'") or 0)
+
+    def current_id(self, bucket: BucketRole, key: str) -> str | None:
+        """See TellsChanges."""
+        with self.database.read() as connection:
+            found: str | None = connection.value(
+                "SELECT v.version_id FROM object_current c JOIN object_versions v USING (commit_seq)"
+                " WHERE c.bucket = ? AND c.key = ?",
+                (bucket, key),
+            )
+            return found
+
     def _readable(self, bucket: BucketRole, key: str, version_id: str | None) -> StoredVersion:
         with self.database.read() as connection:
             stored = find(connection, bucket, key, version_id)

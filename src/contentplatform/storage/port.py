@@ -320,6 +320,19 @@ class HasLocalFiles(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsChanges(Protocol):
+    """The power of a store on this machine: to say within microseconds whether what was read is still so."""
+
+    def newest_change(self) -> int:
+        """A number that grows with every commit that changed any version, whichever process made it."""
+        ...
+
+    def current_id(self, bucket: BucketRole, key: str) -> str | None:
+        """The id of a key's current version; None if there is none."""
+        ...
+
+
 def check_object_key(key: str) -> None:
     """Raise InvalidRequest unless S3, and so every home, can store an object under ``key``."""
     doing = f"naming an object {key[:80]!r}"
