@@ -1,0 +1,1 @@
+"""The HTTP side: the API, the pages, and what mounts the rooms' own servers beside them."""

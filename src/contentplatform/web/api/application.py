@@ -1,0 +1,104 @@
+"""The FastAPI application of the API: its routers, its description, and its errors as problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+
+from contentplatform import __version__
+from contentplatform.app import Home
+from contentplatform.errors import PlatformError
+from contentplatform.web import problems
+from contentplatform.web.api import files
+from contentplatform.web.api.route import PROBLEM_SCHEMA
+
+API_PREFIX: Final = "/api/v1"
+_DESCRIPTION: Final = (
+    "Keeps a media team's files, makes the renditions the web needs, and loses nothing. Send a token as "
+    "`Authorization: Bearer cp_…`. Failures are problem documents (RFC 9457)."
+)
+_ROUTERS: Final = (files.router,)
+
+
+class Api(FastAPI):
+    """FastAPI with the description as it is here: without its own sort of validation errors."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description, made once."""
+        if self.openapi_schema is None:
+            found = get_openapi(
+                title=self.title, version=self.version, description=self.description, routes=self.routes
+            )
+            schemas = found.setdefault("components", {}).setdefault("schemas", {})
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            for path in found["paths"].values():
+                for operation in path.values():
+                    operation["responses"] = _without_foreign(operation["responses"])
+            schemas["Problem"] = PROBLEM_SCHEMA
+            self.openapi_schema = found
+        return self.openapi_schema
+
+
+def create_api(home: Home) -> FastAPI:
+    """The API over one home."""
+    api = Api(
+        title="Content Platform",
+        version=__version__,
+        description=_DESCRIPTION,
+        openapi_url=f"{API_PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    api.state.home = home
+    for router in _ROUTERS:
+        api.include_router(router, prefix=API_PREFIX)
+    for kind, handler in _HANDLERS.items():
+        api.add_exception_handler(kind, handler)
+    return api
+
+
+def _without_foreign(responses: dict[str, Any]) -> dict[str, Any]:
+    """The answers of an operation without FastAPI's own validation error: ours are problems, with status 400."""
+    foreign = "HTTPValidationError"
+    return {status: answer for status, answer in responses.items() if foreign not in str(answer)}
+
+
+async def _platform_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PlatformError)  # noqa: S101 - FastAPI calls it for nothing else
+    return problems.of_error(error).response(request.scope)
+
+
+async def _refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, problems.Refusal)  # noqa: S101 - same
+    return problems.of_refusal(error).response(request.scope)
+
+
+async def _wrong_fields(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - same
+    return problems.of_wrong_fields(error.errors()).response(request.scope)
+
+
+async def _bare_status(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - same
+    return problems.of_status(error.status_code, str(error.detail), error.headers).response(request.scope)
+
+
+async def _unexpected(request: Request, _error: Exception) -> Response:
+    """FastAPI raises it again behind the answer, and the site's outer edge logs it."""
+    return problems.internal().response(request.scope)
+
+
+_HANDLERS: Final[dict[type[Exception], Callable[[Request, Exception], Any]]] = {
+    PlatformError: _platform_error,
+    problems.Refusal: _refusal,
+    RequestValidationError: _wrong_fields,
+    HTTPException: _bare_status,
+    Exception: _unexpected,
+}

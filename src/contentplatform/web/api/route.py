@@ -1,0 +1,97 @@
+"""What every route of the API shares: strict parameters, and how its problems are described."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from contentplatform.web import problems
+
+BODY_LIMIT_BYTES: Final = 1 << 20
+"""Largest body of a request that is no upload."""
+PROBLEM_SCHEMA: Final[dict[str, Any]] = {
+    "title": "Problem",
+    "description": "Why a request failed (RFC 9457).",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "instance"],
+    "additionalProperties": False,
+    "properties": {
+        "type": {"type": "string", "description": "Which sort of problem: what a program goes by."},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What was being done, and why it failed."},
+        "instance": {"type": "string", "description": "The path that was asked for."},
+        "hint": {"type": "string", "description": "What can be done next."},
+        "error": {"type": "string", "description": "The platform's class of the error."},
+        "code": {"type": "string", "description": "Why a file can't be processed."},
+        "errors": {
+            "type": "array",
+            "description": "Fields that are wrong.",
+            "items": {
+                "type": "object",
+                "required": ["where", "what"],
+                "properties": {"where": {"type": "string"}, "what": {"type": "string"}},
+            },
+        },
+    },
+}
+
+
+def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problems that a route may answer, for its description; those that any may are among them."""
+    told = sorted({400, 401, 403, 429, 500, 503, *statuses})
+    return {status: _described(HTTPStatus(status)) for status in told}
+
+
+def _described(status: HTTPStatus) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": status.phrase, "content": {problems.MEDIA_TYPE: {"schema": schema}}}
+
+
+class StrictRoute(APIRoute):
+    """Refuses parameters that the route doesn't know, or that came twice: nothing that was meant is passed over."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, with the check before it."""
+        handle = super().get_route_handler()
+        known = frozenset(_query_names(self.dependant))
+
+        async def checked(request: Request) -> Response:
+            check_query(request, known)
+            return await handle(request)
+
+        return checked
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    """The names of every parameter in the query, those of models one by one, also of what the handler depends on."""
+    for field in dependant.query_params:
+        kind = field.field_info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from kind.model_fields
+        else:
+            yield field.alias
+    for other in dependant.dependencies:
+        yield from _query_names(other)
+
+
+def check_query(request: Request, known: frozenset[str]) -> None:
+    """Raise a refusal for parameters that are not known or came twice."""
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name not in known:
+            raise problems.Refusal(problems.INVALID_REQUEST, f"There is no parameter {name[:80]!r} here")
+        if name in seen:
+            raise problems.Refusal(problems.INVALID_REQUEST, f"The parameter {name!r} came twice")
+        seen.add(name)
+
+
+def new_router(tag: str) -> APIRouter:
+    """A router of strict routes."""
+    return APIRouter(tags=[tag], route_class=StrictRoute)

@@ -1,0 +1,45 @@
+"""What handlers ask for by their annotations: the home, the platform, and who asks with which right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+
+from contentplatform.accounts.port import Principal, Scope
+from contentplatform.app import Home, Platform
+from contentplatform.errors import Unauthenticated
+
+
+def require(scope: Scope) -> Callable[[Request], Principal]:
+    """The bearer of a token, with this right."""
+
+    def bearer(request: Request) -> Principal:
+        accounts = getattr(_platform(request), "accounts", None)
+        kind, _, secret = request.headers.get("authorization", "").partition(" ")
+        found = accounts.token(secret) if accounts and kind.lower() == "bearer" else None
+        if found is None:
+            raise Unauthenticated("asking the API", "nobody is signed in", hint="Send a token")
+        principal: Principal = found
+        principal.needs(scope)
+        return principal
+
+    return bearer
+
+
+def _home(request: Request) -> Home:
+    home: Home = request.app.state.home
+    return home
+
+
+def _platform(request: Request) -> Platform:
+    return _home(request).platform
+
+
+AHome = Annotated[Home, Depends(_home)]
+APlatform = Annotated[Platform, Depends(_platform)]
+Reader = Annotated[Principal, Depends(require(Scope.READ))]
+Writer = Annotated[Principal, Depends(require(Scope.WRITE))]
+Administrator = Annotated[Principal, Depends(require(Scope.ADMIN))]
+FileIdInPath = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="A file's identifier: the MD5 of its key.")]
