@@ -6,7 +6,8 @@ And records and entries to put into any catalog.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -14,17 +15,37 @@ from typing import Any
 
 from contentplatform import media
 from contentplatform.catalog.codec import encode_entry, encode_record
+from contentplatform.catalog.collections import appended, arranged, check_words, name_order, not_there, present_names
+from contentplatform.catalog.facets import countable_folders, facets_of, is_whole_folder, parent_of, traits_of
+from contentplatform.catalog.history import change_between
+from contentplatform.catalog.likeness import check_likeness, distance, hash_of, nearest
 from contentplatform.catalog.port import (
+    CHANGES_PAGE_SIZE,
+    COUNT_LIMIT,
     SEARCH_PAGE_SIZE,
+    SIMILAR_DISTANCE,
+    SIMILAR_LIMIT,
     Catalog,
+    Change,
+    ChangeKind,
+    ChangePage,
+    Collection,
+    CollectionPage,
+    Collections,
+    Facets,
+    Figure,
+    Folder,
+    FolderPage,
     LedgerEntry,
     Record,
     RecordPage,
     Rendition,
     SearchQuery,
+    Similar,
 )
+from contentplatform.catalog.revisions import refuse_stale
 from contentplatform.catalog.search import check_limit, read_cursor, searchable_words, text_query, write_cursor
-from contentplatform.clock import timestamp
+from contentplatform.clock import Clock, IdSource, timestamp
 from contentplatform.errors import Conflict, InvalidRequest, NotFound
 from contentplatform.media import MediaKind, ProcessingStatus
 
@@ -102,6 +123,9 @@ class FakeCatalog(Catalog):
         self._sequences: dict[tuple[str, str], int] = {}
         self._numbers = count(1)
         self._redirects: dict[str, str] = {}
+        self._changes: list[Change] = []
+        self.forgotten_changes = 0
+        """Up to which number what happened is not known any more."""
 
     def get(self, file_id: str) -> Record:
         with self._lock:
@@ -119,7 +143,12 @@ class FakeCatalog(Catalog):
             _check_revision(record.file_id, record.revision, 0 if known is None else known.revision)
             self._records[record.file_id] = stored
             self._redirects.pop(record.file_id, None)
+            self._note(stored, change_between(known, stored))
         return stored
+
+    def _note(self, record: Record, what: ChangeKind, moved_to: str | None = None) -> None:
+        number = len(self._changes) + 1
+        self._changes.append(Change(number, NOON, record.file_id, record.file_path, what, moved_to))
 
     def remove(self, file_id: str, revision: int, moved_to: str | None = None) -> None:
         if moved_to == file_id:
@@ -128,7 +157,8 @@ class FakeCatalog(Catalog):
             if file_id not in self._records:
                 raise Conflict(f"removing file {file_id}", "there is no such file in the catalog")
             _check_revision(file_id, revision, self._records[file_id].revision)
-            del self._records[file_id]
+            what = ChangeKind.REMOVED if moved_to is None else ChangeKind.MOVED
+            self._note(self._records.pop(file_id), what, moved_to)
             for key in [key for key in self._entries if key[0] == file_id]:
                 del self._entries[key]
             if moved_to is not None:
@@ -192,6 +222,63 @@ class FakeCatalog(Catalog):
             tuple(page), write_cursor(_place(page[-1]), scope, _CURSOR_KEY) if len(rest) > limit else None
         )
 
+    def facets(self, query: SearchQuery) -> Facets:
+        folder = query.folder or ""
+        with self._lock:
+            found = sorted((r for r in self._records.values() if matches(r, query)), key=_place, reverse=True)
+        traits = [traits_of(record) for record in found]
+        few = facets_of(traits[:COUNT_LIMIT], folder, capped=len(found) > COUNT_LIMIT)
+        exact = facets_of(traits, folder, capped=False)
+        if query == SearchQuery():
+            return exact
+        if is_whole_folder(query):
+            return replace(few, total=exact.total, folders=exact.folders)
+        single = SearchQuery(kind=query.kind), SearchQuery(status=query.status), SearchQuery(tag=query.tag)
+        return replace(few, total=Figure(len(found))) if query in single else few
+
+    def folders(self, parent: str = "", *, cursor: str | None = None, limit: int = SEARCH_PAGE_SIZE) -> FolderPage:
+        check_limit(limit, "listing folders")
+        scope = f"folders {parent}"
+        after = "" if cursor is None else read_cursor(cursor, scope, _CURSOR_KEY)
+        with self._lock:
+            living = [record for record in self._records.values() if record.deleted_at is None]
+        counts = Counter(
+            folder
+            for record in living
+            for folder in countable_folders(record.file_path)
+            if parent_of(folder) == parent and folder > after
+        )
+        page = [Folder(path, counts[path]) for path in sorted(counts)[:limit]]
+        following = write_cursor(page[-1].path, scope, _CURSOR_KEY) if len(counts) > limit else None
+        return FolderPage(tuple(page), following)
+
+    def similar(
+        self, file_id: str, *, limit: int = SIMILAR_LIMIT, max_distance: int = SIMILAR_DISTANCE
+    ) -> tuple[Similar, ...]:
+        check_likeness(limit, max_distance, f"looking for files like {file_id}")
+        own = hash_of(replace(self.get(file_id), deleted_at=None))
+        with self._lock:
+            hashed = [(record, hash_of(record)) for record in self._records.values() if record.file_id != file_id]
+        found = [
+            Similar(record, distance(own, other))
+            for record, other in hashed
+            if own is not None and other is not None and distance(own, other) <= max_distance
+        ]
+        return nearest(found, limit)
+
+    def changes(self, after: int, limit: int = CHANGES_PAGE_SIZE) -> ChangePage:
+        """As ``HasChanges.changes``."""
+        check_limit(limit, "following what happens")
+        with self._lock:
+            found = [change for change in self._changes if change.sequence > max(after, self.forgotten_changes)]
+            gap = after < self.forgotten_changes or after > len(self._changes)
+        return ChangePage(tuple(found[:limit]), gap)
+
+    def newest_change(self) -> int:
+        """As ``HasChanges.newest_change``."""
+        with self._lock:
+            return len(self._changes)
+
     def entries_with(
         self,
         status: ProcessingStatus,
@@ -217,6 +304,163 @@ class FakeCatalog(Catalog):
     def _living(self) -> list[tuple[tuple[str, str], int]]:
         living = [(key, number) for key, number in self._sequences.items() if key in self._entries]
         return sorted(living, key=lambda item: item[1])
+
+
+class FakeCollections(Collections):
+    """Keeps collections in dictionaries; asks the catalog what its files are called now."""
+
+    def __init__(self, catalog: Catalog, clock: Clock, ids: IdSource) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._ids = ids
+        self._lock = threading.RLock()
+        self._known: dict[str, Collection] = {}
+        self._files: dict[str, tuple[str, ...]] = {}
+
+    def create(self, name: str, *, description: str = "", owner: str = "") -> Collection:
+        check_words(f"making collection {name}", name, description)
+        now = self._clock.now()
+        made = Collection(self._ids.new_id(), name, description, None, owner, now, now, 0, 1)
+        with self._lock:
+            self._known[made.collection_id] = made
+            self._files[made.collection_id] = ()
+        return made
+
+    def get(self, collection_id: str) -> Collection:
+        with self._lock:
+            if collection_id not in self._known:
+                raise not_there(f"looking up collection {collection_id}")
+            files = self._now(collection_id)
+            known = self._known[collection_id]
+            cover = None if known.cover is None else next(iter(present_names(self._catalog, [known.cover])))
+            return replace(known, files=len(files), cover=cover if cover in files else None)
+
+    def _now(self, collection_id: str) -> tuple[str, ...]:
+        names = present_names(self._catalog, self._files[collection_id])
+        return tuple(name for name in names if self._record(name) is not None)
+
+    def _record(self, file_id: str) -> Record | None:
+        try:
+            return self._catalog.get(file_id)
+        except NotFound:
+            return None
+
+    def list(self, *, cursor: str | None = None, limit: int = SEARCH_PAGE_SIZE) -> CollectionPage:
+        check_limit(limit, "listing collections")
+        after = "" if cursor is None else read_cursor(cursor, "collections", _CURSOR_KEY)
+        with self._lock:
+            known = sorted(map(self.get, self._known), key=_collection_place)
+        rest = [each for each in known if _collection_place(each) > after]
+        page = rest[:limit]
+        following = None
+        if len(rest) > limit:
+            following = write_cursor(_collection_place(page[-1]), "collections", _CURSOR_KEY)
+        return CollectionPage(tuple(page), following)
+
+    def change(
+        self,
+        collection_id: str,
+        revision: int,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        cover: str | None = None,
+    ) -> Collection:
+        doing = f"changing collection {collection_id}"
+        check_words(doing, name, description)
+        with self._lock:
+            known = self.get(collection_id)
+            refuse_stale(doing, expected=revision, stored=known.revision)
+            chosen = next(iter(present_names(self._catalog, [cover]))) if cover else None
+            if chosen is not None and chosen not in self._now(collection_id):
+                raise InvalidRequest(doing, "the cover is none of its files")
+            return self._store(
+                replace(
+                    known,
+                    name=known.name if name is None else name,
+                    description=known.description if description is None else description,
+                    cover=known.cover if cover is None else chosen,
+                ),
+                self._files[collection_id],
+            )
+
+    def _store(self, collection: Collection, files: tuple[str, ...]) -> Collection:
+        self._files[collection.collection_id] = files
+        self._known[collection.collection_id] = replace(
+            collection, revision=collection.revision + 1, changed_at=self._clock.now()
+        )
+        return self.get(collection.collection_id)
+
+    def delete(self, collection_id: str, revision: int) -> None:
+        with self._lock:
+            doing = f"deleting collection {collection_id}"
+            refuse_stale(doing, expected=revision, stored=self.get(collection_id).revision)
+            del self._known[collection_id]
+
+    def add(self, collection_id: str, file_ids: Sequence[str], revision: int | None = None) -> Collection:
+        doing = f"adding files to collection {collection_id}"
+        with self._lock:
+            known = self._read(collection_id, revision, doing)
+            names = present_names(self._catalog, file_ids)
+            for name in names:
+                self._catalog.get(name)
+            return self._store(known, appended(self._now(collection_id), names, doing))
+
+    def take(self, collection_id: str, file_ids: Sequence[str], revision: int | None = None) -> Collection:
+        with self._lock:
+            known = self._read(collection_id, revision, f"taking files out of collection {collection_id}")
+            gone = set(present_names(self._catalog, file_ids))
+            return self._store(known, tuple(name for name in self._now(collection_id) if name not in gone))
+
+    def arrange(
+        self, collection_id: str, file_ids: Sequence[str], revision: int, *, before: str | None = None
+    ) -> Collection:
+        doing = f"arranging collection {collection_id}"
+        with self._lock:
+            known = self._read(collection_id, revision, doing)
+            following = None if before is None else next(iter(present_names(self._catalog, [before])))
+            moving = present_names(self._catalog, file_ids)
+            return self._store(known, arranged(self._now(collection_id), moving, following, doing))
+
+    def _read(self, collection_id: str, revision: int | None, doing: str) -> Collection:
+        known = self.get(collection_id)
+        if revision is not None:
+            refuse_stale(doing, expected=revision, stored=known.revision)
+        return known
+
+    def files(self, collection_id: str, *, cursor: str | None = None, limit: int = SEARCH_PAGE_SIZE) -> RecordPage:
+        check_limit(limit, "listing the files of a collection")
+        scope = f"collection {collection_id}"
+        after = -1 if cursor is None else int(read_cursor(cursor, scope, _CURSOR_KEY))
+        with self._lock:
+            self.get(collection_id)
+            names = list(enumerate(present_names(self._catalog, self._files[collection_id])))
+            found = [(place, self._record(name)) for place, name in names if place > after]
+        shown = [(place, record) for place, record in found if record is not None and record.deleted_at is None]
+        page = shown[:limit]
+        following = write_cursor(str(page[-1][0]), scope, _CURSOR_KEY) if len(shown) > limit else None
+        return RecordPage(tuple(record for _, record in page), following)
+
+    def file_ids(self, collection_id: str) -> tuple[str, ...]:
+        with self._lock:
+            self.get(collection_id)
+            return self._now(collection_id)
+
+    def put_back(self, collection: Collection, file_ids: Sequence[str]) -> None:
+        with self._lock:
+            if collection.collection_id not in self._known:
+                self._known[collection.collection_id] = collection
+                self._files[collection.collection_id] = tuple(file_ids)
+
+    def holding(self, file_id: str) -> tuple[Collection, ...]:
+        with self._lock:
+            name = next(iter(present_names(self._catalog, [file_id])))
+            found = [self.get(each) for each in self._known if name in self._now(each)]
+        return tuple(sorted(found, key=_collection_place))
+
+
+def _collection_place(collection: Collection) -> str:
+    return f"{name_order(collection.name)} {collection.collection_id}"
 
 
 def _place(record: Record) -> str:

@@ -51,7 +51,7 @@ from contentplatform.workflow.port import TaskContext, TaskFunction
 from contentplatform.workflow.publication import Publication
 from contentplatform.workflow.steps import Step, Steps
 from contentplatform.workflow.stopping import stop_execution
-from fakes.catalog import FakeCatalog
+from fakes.catalog import FakeCatalog, FakeCollections
 from fakes.clock import FakeClock, SequentialIds
 from fakes.edge import MemoryEdge
 from fakes.event_source import MemoryEventSource
@@ -262,6 +262,9 @@ class MemoryPlatform:
             beginning_with.store if beginning_with else MemoryObjectStore(self.clock, self.ids)
         )
         self.catalog: FakeCatalog = beginning_with.catalog if beginning_with else FakeCatalog()
+        self.collections: FakeCollections = (
+            beginning_with.collections if beginning_with else FakeCollections(self.catalog, self.clock, self.ids)
+        )
         self.processor = FakeProcessor()
         self.transcoder = MemoryTranscoder(self.store)
         self.events = MemoryEventSource(self.clock)

@@ -8,9 +8,10 @@ somebody wrote meanwhile. Nothing here knows wall-clock order. aws: table ``cont
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final, Protocol, runtime_checkable
 
 from contentplatform.errors import ErrorCode
@@ -22,6 +23,21 @@ _WALK_PAGE_SIZE: Final = 500
 RECORD_LIMIT_BYTES: Final = 300_000
 """A record, or a ledger entry, as JSON stays under this (a DynamoDB item's limit is 400 KB); longer facts are
 objects beside it."""
+COUNT_LIMIT: Final = 1_000
+"""Up to so many matches are counted one by one."""
+FACET_VALUES: Final = 50
+"""So many tags, and so many folders, are counted for people to choose from; the most frequent."""
+FACET_NAME_LIMIT_BYTES: Final = 900
+"""A longer tag, or name of a folder, is not counted by itself."""
+SIMILAR_LIMIT: Final = 100
+SIMILAR_DISTANCE: Final = 10
+SIMILAR_DISTANCE_LIMIT: Final = 15
+"""Of 64 bits; pictures that differ in more have nothing to do with each other."""
+COLLECTION_LIMIT: Final = 5_000
+"""So many files one collection has at most."""
+CHANGES_PAGE_SIZE: Final = 500
+CHANGES_KEPT: Final = 100_000
+CHANGES_KEPT_DAYS: Final = 7
 INDEX_BATCH: Final = 100
 """How many records one call brings into the search index: small, as the writer waits for it."""
 
@@ -158,6 +174,131 @@ class RecordPage:
     matches, and keeps its upload time, throughout is seen exactly once."""
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """How many files."""
+
+    count: int
+    capped: bool = False
+    """There are this many or more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """What a query finds, counted by what it can be narrowed to. Values that nothing has are left out.
+
+    Exact up to 1 000 matches. Beyond that counters tell everything of the whole library (a query without conditions),
+    total and folders of a single folder, and the total of a single kind, status or tag; what they don't tell is counted
+    among the newest 1 000 matches, and says that it is capped.
+    """
+
+    total: Figure
+    kinds: Mapping[MediaKind, Figure]
+    """The most frequent first, as everywhere here."""
+    statuses: Mapping[ProcessingStatus, Figure]
+    tags: Mapping[str, Figure]
+    """The 50 most frequent."""
+    folders: Mapping[str, Figure]
+    """The immediate subfolders of the query's folder, by their whole path, with all that is below; the 50 largest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder, and how many files are in it and below."""
+
+    path: str
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class FolderPage:
+    """A page of folders, by their names (the order of their characters)."""
+
+    folders: tuple[Folder, ...]
+    cursor: str | None
+    """As ``RecordPage.cursor``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """A picture that looks like another."""
+
+    record: Record
+    distance: int
+    """In how many of 64 bits their perceptual hashes differ; 0: they may be the same picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Files that a person put together, in their order, wherever they are kept."""
+
+    collection_id: str
+    name: str
+    description: str
+    cover: str | None
+    """The file_id of the file that stands for it; None: its first one."""
+    owner: str
+    """Who made it, as the caller named them."""
+    created_at: datetime
+    changed_at: datetime
+    files: int
+    """How many files are in it, those counted that are deleted and can come back."""
+    revision: int = 0
+    """0: not stored yet; then 1, 2, … It changes with the files and their order, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionPage:
+    """A page of collections, by name (case and accents don't count)."""
+
+    collections: tuple[Collection, ...]
+    cursor: str | None
+    """As ``RecordPage.cursor``."""
+
+
+class ChangeKind(StrEnum):
+    """What happened to a file, as others are told."""
+
+    ADDED = "added"
+    """It has a record now; so does a file at its new name, after ``moved``."""
+    REPLACED = "replaced"
+    """Another version is current."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CHANGED = "changed"
+    """Anything else: what it says of itself, or how far its processing is."""
+    DELETED = "deleted"
+    UNDELETED = "undeleted"
+    MOVED = "moved"
+    """It is under another name, and has another file_id, from now on."""
+    REMOVED = "removed"
+    """Nothing is known of it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that happened to one file."""
+
+    sequence: int
+    """Larger than that of everything that happened before, in this home."""
+    at: datetime
+    file_id: str
+    file_path: str
+    what: ChangeKind
+    moved_to: str | None = None
+    """The file_id that a moved file has now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """What happened since, the oldest first."""
+
+    changes: tuple[Change, ...]
+    gap: bool
+    """Some of what happened is not known any more: whoever follows has to look at everything anew, and go on from
+    ``newest_change``, asked for before."""
+
+
 class Catalog(ABC):
     """Records, ledger, search. Safe to use from any thread and from several processes."""
 
@@ -240,6 +381,34 @@ class Catalog(ABC):
             InvalidRequest: a cursor that was not given for this query, or a limit outside 1 to 1 000.
         """
 
+    def facets(self, query: SearchQuery) -> Facets:
+        """Counts of what ``query`` finds, without deleted files unless it asks for them; as late as a search.
+
+        aws: counters that the search table's feed keeps, and a search of at most 1 000 matches.
+        """
+        raise NotImplementedError
+
+    def folders(self, parent: str = "", *, cursor: str | None = None, limit: int = SEARCH_PAGE_SIZE) -> FolderPage:
+        """A page of the folders right below ``parent`` ("": the top) that hold a file which is not deleted.
+
+        aws: Query of counters. Raises InvalidRequest as ``search``.
+        """
+        raise NotImplementedError
+
+    def similar(
+        self, file_id: str, *, limit: int = SIMILAR_LIMIT, max_distance: int = SIMILAR_DISTANCE
+    ) -> tuple[Similar, ...]:
+        """Files whose pictures look like that of ``file_id``, the nearest first, then the newest upload.
+
+        Neither the file itself nor deleted ones; none if it has no perceptual hash. Complete up to ``max_distance``,
+        as late as a search. aws: rows of the search table, by parts of the hash.
+
+        Raises:
+            NotFound: no such file.
+            InvalidRequest: a limit outside 1 to 1 000, or a distance outside 0 to 15.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def entries_with(
         self,
@@ -284,6 +453,119 @@ class HasSearchIndex(ChecksSearchIndex, Protocol):
     def index_lag_seconds(self) -> float:
         """How long the oldest waiting record has waited; 0 if none waits."""
         ...
+
+
+@runtime_checkable
+class HasChanges(Protocol):
+    """The power of a catalog that tells what happened: for whoever follows it (local; the aws home is asked again).
+
+    A change is noted in the unit of work that it belongs to: who sees the record sees the change, and the other way
+    round. What is more than 7 days or 100 000 changes ago may be forgotten.
+    """
+
+    def changes(self, after: int, limit: int = CHANGES_PAGE_SIZE) -> ChangePage:
+        """What happened after the change with that number, at most ``limit``; none: nothing did.
+
+        Raises InvalidRequest as ``search``.
+        """
+        ...
+
+    def newest_change(self) -> int:
+        """The number of the last change; where nothing ever happened, one to begin with."""
+        ...
+
+
+class Collections(ABC):
+    """Collections of files. They hold file_ids, and follow a file that is moved. Safe as the catalog is.
+
+    Writes are conditional: ``revision`` is the one that the writer has read. What a method is given may name a file
+    by a former file_id, too. A file that is deleted stays in its collections without being shown, and comes back to
+    its place with it; one that is removed for good is gone from them. A collection is a person's work, and never
+    made from anything else: the local home's snapshots of the catalog hold them.
+
+    aws: table ``content-ledger``: a collection's head, and its files as one item, changed by one transaction.
+    """
+
+    @abstractmethod
+    def create(self, name: str, *, description: str = "", owner: str = "") -> Collection:
+        """Make an empty one. Several may have the same name.
+
+        Raises:
+            InvalidRequest: the name is blank or over 200 characters, the description over 10 000.
+        """
+
+    @abstractmethod
+    def get(self, collection_id: str) -> Collection:
+        """One collection. Raises NotFound."""
+
+    @abstractmethod
+    def list(self, *, cursor: str | None = None, limit: int = SEARCH_PAGE_SIZE) -> CollectionPage:
+        """A page of all collections, by name. Raises InvalidRequest as ``Catalog.search``."""
+
+    @abstractmethod
+    def change(
+        self,
+        collection_id: str,
+        revision: int,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        cover: str | None = None,
+    ) -> Collection:
+        """Rename it, describe it, choose its cover; None leaves a thing as it is, an empty text clears it.
+
+        Raises:
+            NotFound: no such collection. Conflict: another revision is stored.
+            InvalidRequest: as ``create``; or the cover is none of its files.
+        """
+
+    @abstractmethod
+    def delete(self, collection_id: str, revision: int) -> None:
+        """Take it away; its files stay. Raises NotFound, Conflict."""
+
+    @abstractmethod
+    def add(self, collection_id: str, file_ids: Sequence[str], revision: int | None = None) -> Collection:
+        """Put files at its end, in this order; those that are in it already stay where they are.
+
+        Without a revision whatever is stored is changed: nothing of what others did meanwhile is lost.
+
+        Raises:
+            NotFound: no such collection, or one of the files is not known. Conflict.
+            InvalidRequest: it would have more than 5 000 files.
+        """
+
+    @abstractmethod
+    def take(self, collection_id: str, file_ids: Sequence[str], revision: int | None = None) -> Collection:
+        """Take files out of it; those that are not in it don't matter. Raises NotFound, Conflict."""
+
+    @abstractmethod
+    def arrange(
+        self, collection_id: str, file_ids: Sequence[str], revision: int, *, before: str | None = None
+    ) -> Collection:
+        """Put some of its files, in this order, before another of them; None: at its end.
+
+        Raises:
+            NotFound, Conflict. InvalidRequest: one of them is not in it, or ``before`` is one of those that move.
+        """
+
+    @abstractmethod
+    def files(self, collection_id: str, *, cursor: str | None = None, limit: int = SEARCH_PAGE_SIZE) -> RecordPage:
+        """A page of its files, in its order, without those that are deleted.
+
+        Stable as long as nobody arranges anew. Raises NotFound; InvalidRequest as ``Catalog.search``.
+        """
+
+    @abstractmethod
+    def file_ids(self, collection_id: str) -> tuple[str, ...]:
+        """All files that are in it, deleted ones too, in its order. Raises NotFound."""
+
+    @abstractmethod
+    def holding(self, file_id: str) -> tuple[Collection, ...]:
+        """The collections that a file is in, by name."""
+
+    @abstractmethod
+    def put_back(self, collection: Collection, file_ids: Sequence[str]) -> None:
+        """Store a collection as it was, unless there is one with its id; idempotent, for putting a catalog back."""
 
 
 def walk_records(catalog: Catalog, query: SearchQuery) -> Iterator[Record]:
