@@ -15,6 +15,8 @@ from contentplatform.errors import PlatformError
 
 _POLL_SECONDS: Final = 0.05
 """How long another process's upload may wait to be noticed; looking costs one read of shared memory."""
+_DROP_SECONDS: Final = 2.0
+"""How often the drop folder is looked into."""
 _PROGRESS_SECONDS: Final = 1.0
 """How often a record shows anew how far a video is."""
 
@@ -43,7 +45,9 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._seen_data_version = -1
         settings = home.platform.settings
+        drop = home.drop_folder()
         self._duties = (
+            *((Duty("drop", _DROP_SECONDS, drop.look),) if drop is not None else ()),
             Duty("index", settings.catalog.index_interval_seconds, home.index_for_search),
             Duty("manifests", settings.storage.manifest_interval_seconds, home.store.flush_journal),
             Duty("reconcile", settings.ingest.reconcile_interval_seconds, home.platform.ingest.reconcile),

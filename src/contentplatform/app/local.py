@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from contentplatform.drivers.doorbell import Doorbell
     from contentplatform.drivers.sqlite import Database, Schema
     from contentplatform.findings import Check
+    from contentplatform.ingest.drop_folder import DropFolder
     from contentplatform.processing.encoder import VideoEncoder
     from contentplatform.processing.lane import TranscodeLane
     from contentplatform.processing.local import LocalMediaProcessor
@@ -162,6 +163,30 @@ class LocalHome(Home):
         self.take_in_all()
         self.index_for_search()
         self.store.flush_journal()
+
+    def drop_folder(self) -> DropFolder | None:
+        """What takes in the drop folder's files; None where there is no such folder."""
+        from contentplatform.ingest.drop_folder import DropFolder  # noqa: PLC0415
+
+        given = self.platform.settings.ingest
+        if not given.drop_folder:
+            return None
+        folder = Path(given.drop_folder).absolute()
+        doing = f"watching {folder}"
+        if folder.is_relative_to(self.platform.settings.data_folder):
+            raise ConfigurationInvalid(doing, "it lies in the data folder", hint="Set another ingest.drop_folder")
+        if not folder.is_dir():
+            raise ConfigurationInvalid(doing, "there is no such folder", hint="Make it, or change ingest.drop_folder")
+        return DropFolder(
+            folder,
+            self.platform.library,
+            self.database,
+            self.platform.clock,
+            self.platform.settings.data_folder / "run",
+            prefix=given.drop_prefix,
+            quiet_seconds=given.drop_quiet_seconds,
+            remove=given.drop_remove,
+        )
 
     def snapshot(self) -> CatalogSnapshot:
         """The catalog as an object of the store: to write it, or to put it back."""
@@ -300,12 +325,21 @@ def local_schemas() -> tuple[Schema, ...]:
     """Every room's tables, in the order in which they are made."""
     from contentplatform.catalog import local as catalog  # noqa: PLC0415
     from contentplatform.delivery import local as delivery  # noqa: PLC0415
+    from contentplatform.ingest import drop_folder  # noqa: PLC0415
     from contentplatform.ingest import local as ingest  # noqa: PLC0415
     from contentplatform.processing import transcoding  # noqa: PLC0415
     from contentplatform.storage import local as storage  # noqa: PLC0415
     from contentplatform.workflow import local as workflow  # noqa: PLC0415
 
-    return (storage.SCHEMA, ingest.SCHEMA, catalog.SCHEMA, workflow.SCHEMA, delivery.SCHEMA, transcoding.SCHEMA)
+    return (
+        storage.SCHEMA,
+        ingest.SCHEMA,
+        catalog.SCHEMA,
+        workflow.SCHEMA,
+        delivery.SCHEMA,
+        transcoding.SCHEMA,
+        drop_folder.SCHEMA,
+    )
 
 
 def _without_context(step: Step) -> TaskFunction:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -26,8 +28,9 @@ _COLOURS = {"passed": "green", "warning": "yellow", "failed": "red", "not built"
 
 
 @click.command()
+@click.option("--with-parent", is_flag=True, help="End when standard input ends: for a program that starts workers.")
 @pass_session
-def worker(session: Session) -> int:
+def worker(session: Session, *, with_parent: bool) -> int:
     """Take files in and process them until stopped (Ctrl-C or SIGTERM).
 
     It ends by itself, with an error, if the database failed under it: whoever starts it again opens it anew.
@@ -41,6 +44,8 @@ def worker(session: Session) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    if with_parent:
+        threading.Thread(target=_end_with_input, args=(stopping,), name="parent", daemon=True).start()
     for line in session.local.gaps():
         session.output.talk(line)
     with Worker(session.local):
@@ -50,6 +55,14 @@ def worker(session: Session) -> int:
         session.output.talk("Stopping: what is at work is finished or handed back.")
     session.local.finish()
     return EXIT_OK
+
+
+def _end_with_input(stopping: threading.Event) -> None:
+    """The parent holds the other end of standard input open; it is gone when there is nothing more to read."""
+    with suppress(OSError):
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
+    stopping.set()
 
 
 @click.command()
