@@ -455,3 +455,54 @@ def test_a_key_with_dots_slashes_and_case_is_data_and_not_a_path(platform: Memor
     assert original(platform, "../etc/passwd") == jpeg("../etc/passwd")
     keys = [version.key for version in platform.store.list(BucketRole.PRIMARY).objects]
     assert len(keys) == len(set(keys)) == 8
+
+
+# -- older versions, and edits that say what they have seen ----------------------------------------------------------
+
+
+def test_an_older_version_becomes_current_again_as_a_new_one(platform: MemoryPlatform) -> None:
+    first = added(platform, "a.jpg", ONE)
+    second = added(platform, "a.jpg", TWO)
+    restored = platform.library.restore("a.jpg", first)
+    assert original(platform, "a.jpg") == ONE
+    assert restored.version_id not in {first, second}
+    assert original(platform, "a.jpg", second) == TWO
+    assert platform.library.restore("a.jpg", restored.version_id).version_id == restored.version_id
+    assert len(platform.library.versions("a.jpg")) == 3, "what is current is not copied"
+
+
+def test_a_version_that_there_is_not_and_a_removed_file_are_not_restored(platform: MemoryPlatform) -> None:
+    first = added(platform, "a.jpg")
+    with pytest.raises(NotFound, match="there is no version nine"):
+        platform.library.restore("a.jpg", "nine")
+    platform.library.remove("a.jpg")
+    with pytest.raises(NotFound, match="it was removed"):
+        platform.library.restore("a.jpg", first)
+
+
+def test_a_restored_version_of_a_moved_file_is_no_trace_of_the_move(platform: MemoryPlatform) -> None:
+    added(platform, "a.jpg", ONE)
+    added(platform, "a.jpg", TWO)
+    platform.library.move("a.jpg", "b.jpg")
+    oldest = platform.library.versions("b.jpg")[-1].version_id
+    restored = platform.library.restore("b.jpg", oldest)
+    head = platform.store.head(BucketRole.PRIMARY, "b.jpg", version_id=restored.version_id)
+    assert dict(head.user_metadata) == {}
+
+
+def test_an_edit_that_names_a_revision_loses_against_what_came_between(platform: MemoryPlatform) -> None:
+    added(platform, "a.jpg")
+    seen = platform.library.record("a.jpg")
+    platform.library.edit("a.jpg", Edit(title="first"), revision=seen.revision)
+    with pytest.raises(Conflict, match="somebody else changed it"):
+        platform.library.edit("a.jpg", Edit(title="second"), revision=seen.revision)
+    assert platform.library.record("a.jpg").title == "first"
+
+
+def test_the_end_of_rights_can_be_taken_away(platform: MemoryPlatform) -> None:
+    added(platform, "a.jpg")
+    until = platform.clock.now()
+    assert platform.library.edit("a.jpg", Edit(rights_until=until)).rights_until == until
+    cleared = platform.library.edit("a.jpg", Edit(clears_rights=True))
+    assert cleared.rights_until is None
+    assert "rights_until" in cleared.edited_fields

@@ -45,6 +45,8 @@ class Edit:
     rights_until: datetime | None = None
     add_tags: frozenset[str] = frozenset()
     remove_tags: frozenset[str] = frozenset()
+    clears_rights: bool = False
+    """Take ``rights_until`` away: a moment has no empty value."""
 
 
 class Library:
@@ -146,16 +148,21 @@ class Library:
             return True
         return all(version.version_id != version_id for version in versions_of(self._store, BucketRole.PRIMARY, key))
 
-    def edit(self, key: str, edit: Edit) -> Record:
+    def edit(self, key: str, edit: Edit, *, revision: int | None = None) -> Record:
         """Change what people say of a file. What was set by a person is never overwritten by what a file brings.
+
+        Without a revision whatever is stored is changed: nothing of what others did meanwhile is lost.
 
         Raises:
             NotFound: no such file, or it is deleted. InvalidRequest: a text or tag is too long or malformed.
+            Conflict: its record has another revision by now.
         """
         _check_edit(edit)
 
         def change() -> Record:
             record = self._live_record(key, f"editing {key}")
+            if revision is not None and record.revision != revision:
+                raise Conflict(f"editing {key}", "somebody else changed it meanwhile", hint="Look at it again")
             tags = tuple(sorted((set(record.tags) | edit.add_tags) - edit.remove_tags))
             if len(tags) > TAG_LIMIT:
                 raise InvalidRequest(
@@ -166,12 +173,16 @@ class Library:
                 for name in ("title", "description", "credit", "rights_until")
                 if (value := getattr(edit, name)) is not None
             }
+            if edit.clears_rights:
+                given["rights_until"] = None
             touched = set(given) | ({"tags"} if edit.add_tags or edit.remove_tags else set())
             changed = replace(record, tags=tags, edited_fields=record.edited_fields | touched, **given)
             stored = record if changed == record else self._catalog.put(changed)
             self._publication.write_manifest(stored)
             return stored
 
+        if revision is not None:
+            return self._together(change)
         return repeated(lambda: self._together(change), f"editing {key}")
 
     # -- removing and bringing back --------------------------------------------------------------------------
@@ -190,6 +201,25 @@ class Library:
             )
         self._store.delete_version(BucketRole.PRIMARY, key, version_id)
         self._ingest.handle(key)
+
+    def restore(self, key: str, version_id: str) -> Record:
+        """Make an older version's bytes the current version again, as a new one; nothing where they are current.
+
+        Raises:
+            NotFound: no such file, or it is deleted; or no such version. Archived: its bytes must be restored first.
+        """
+        doing = f"restoring a version of {key}"
+        self._live_record(key, doing)
+        if self._store.head(BucketRole.PRIMARY, key).version_id != version_id:
+            try:
+                version = self._store.head(BucketRole.PRIMARY, key, version_id=version_id)
+            except NotFound as error:
+                raise NotFound(doing, f"there is no version {version_id}", hint=_versions_hint(key)) from error
+            told = {name: value for name, value in version.user_metadata.items() if name != _MOVED_METADATA}
+            tags = self._store.tags(BucketRole.PRIMARY, key, version_id=version_id)
+            self._store.write_copy(version, BucketRole.PRIMARY, key, PutOptions(version.content_type, told, tags))
+        self._ingest.handle(key)
+        return self.record(key)
 
     def undelete(self, key: str) -> Record:
         """Bring a removed file back with its record, tags and renditions. Nothing happens to one that is there.
