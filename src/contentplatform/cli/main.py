@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from contentplatform import __version__, config, log
-from contentplatform.cli import deploy, events, executions, files, operate
+from contentplatform.cli import deploy, events, executions, files, operate, serve
 from contentplatform.cli.output import EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_USAGE, Output
 from contentplatform.cli.session import HomeName, Session
 from contentplatform.errors import PlatformError, Unavailable
@@ -67,11 +67,16 @@ def cli(
         load_settings=lambda: config.load(
             data_folder=data_folder, config_file=config_file, deployed=name is HomeName.AWS
         ),
+        arguments=(
+            *(("--data", str(data_folder.absolute())) if data_folder is not None else ()),
+            *(("--config", str(config_file.absolute())) if config_file is not None else ()),
+            *(("--verbose",) if verbose else ()),
+        ),
     )
     context.call_on_close(context.obj.close)
 
 
-for _module in (files, executions, events, operate, deploy):
+for _module in (files, serve, executions, events, operate, deploy):
     for _command in _module.COMMANDS:
         cli.add_command(_command)
 

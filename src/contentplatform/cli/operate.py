@@ -46,15 +46,20 @@ def worker(session: Session, *, with_parent: bool) -> int:
         signal.signal(number, stop)
     if with_parent:
         threading.Thread(target=_end_with_input, args=(stopping,), name="parent", daemon=True).start()
+    talk = _silent if with_parent else session.output.talk
     for line in session.local.gaps():
-        session.output.talk(line)
+        talk(line)
     with Worker(session.local):
-        session.output.talk(f"Working on {session.platform.settings.data_folder}. Ctrl-C ends it.")
+        talk(f"Working on {session.platform.settings.data_folder}. Ctrl-C ends it.")
         while not session.platform.clock.wait(stopping, _LOOK_SECONDS):
             session.local.database.check_usable()  # else it would live on without doing anything
-        session.output.talk("Stopping: what is at work is finished or handed back.")
+        talk("Stopping: what is at work is finished or handed back.")
     session.local.finish()
     return EXIT_OK
+
+
+def _silent(_line: str) -> None:
+    """Who started this worker talks for it."""
 
 
 def _end_with_input(stopping: threading.Event) -> None:

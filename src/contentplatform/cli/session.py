@@ -38,6 +38,8 @@ class Session:
     output: Output
     home_name: HomeName
     load_settings: Callable[[], Settings]
+    arguments: tuple[str, ...] = ()
+    """The shared options as they were given, for a child that is to find the same home."""
     _home: Home | None = field(default=None)
 
     @property
