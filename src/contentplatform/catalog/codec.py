@@ -323,11 +323,12 @@ def to_public(record: Record, bucket: str = "primary") -> dict[str, Any]:
         "credit": record.credit,
         "rights_until": _optional_timestamp(record.rights_until),
         "deleted_at": _optional_timestamp(record.deleted_at),
-        "renditions": [_public_rendition(rendition) for rendition in record.renditions],
+        "renditions": [public_rendition(rendition) for rendition in record.renditions],
     }
 
 
-def _public_rendition(rendition: Rendition) -> dict[str, Any]:
+def public_rendition(rendition: Rendition) -> dict[str, Any]:
+    """``rendition`` as it is shown."""
     shown: dict[str, Any] = {
         "name": rendition.name,
         "key": rendition.key,

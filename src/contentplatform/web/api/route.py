@@ -42,6 +42,27 @@ PROBLEM_SCHEMA: Final[dict[str, Any]] = {
     },
 }
 
+ETAG: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"headers": {"ETag": {"description": "The state, for If-Match.", "schema": {"type": "string"}}}}
+}
+
+NOT_MODIFIED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "You have this state already."}}
+BYTES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The bytes.",
+        "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+        "headers": {
+            "ETag": {"schema": {"type": "string"}},
+            "Accept-Ranges": {"schema": {"type": "string"}},
+        },
+    },
+    206: {
+        "description": "A part of the bytes.",
+        "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    304: {"description": "You have these bytes already."},
+}
+
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems that a route may answer, for its description; those that any may are among them."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+import re
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from contentplatform.clock import parse_timestamp
 from contentplatform.media import MediaKind, ProcessingStatus
 
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -20,15 +22,24 @@ def _encodable(text: str) -> str:
     return text
 
 
-def _utc(moment: datetime) -> datetime:
+_MOMENT: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})", re.ASCII
+)
+
+
+def _moment(text: object) -> datetime:
+    if isinstance(text, datetime):
+        return text
+    if not isinstance(text, str) or not _MOMENT.fullmatch(text):
+        raise ValueError("a moment is written as 2026-01-31T12:00:00Z")
     try:
-        return moment.astimezone(UTC)
+        return parse_timestamp(text.upper())
     except OverflowError as error:
         raise ValueError("it is out of the calendar") from error
 
 
-When = Annotated[AwareDatetime, AfterValidator(_utc)]
-"""A moment that somebody sends: ISO 8601 with an offset."""
+When = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A moment that somebody sends: RFC 3339."""
 Words = Annotated[str, AfterValidator(_encodable)]
 """Text that somebody sends."""
 Key = Annotated[Words, Field(min_length=1, max_length=900, description="The name of a file: 1 to 900 bytes of UTF-8.")]
@@ -136,7 +147,7 @@ class FileEdit(Asked):
     title: Words | None = Field(default=None, max_length=10_000)
     description: Words | None = Field(default=None, max_length=10_000)
     credit: Words | None = Field(default=None, max_length=10_000)
-    rights_until: Moment | None = None
+    rights_until: When | None = None
     add_tags: list[Words] = Field(default=[], max_length=100)
     remove_tags: list[Words] = Field(default=[], max_length=100)
 
