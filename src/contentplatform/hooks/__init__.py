@@ -1,0 +1,1 @@
+"""Webhooks: what happens to files is told to other programs, over HTTP."""
