@@ -17,6 +17,8 @@ _POLL_SECONDS: Final = 0.05
 """How long another process's upload may wait to be noticed; looking costs one read of shared memory."""
 _DROP_SECONDS: Final = 2.0
 """How often the drop folder is looked into."""
+_SCHEDULE_SECONDS: Final = 20.0
+"""How often somebody looks whether it is time for what is done by the clock."""
 _PROGRESS_SECONDS: Final = 1.0
 """How often a record shows anew how far a video is."""
 
@@ -54,6 +56,7 @@ class Worker:
             Duty("snapshot", settings.ingest.reconcile_interval_seconds, home.write_snapshot_if_due),
             Duty("scratch", settings.storage.gc_interval_seconds, home.sweep_scratch),
             Duty("garbage", settings.storage.gc_interval_seconds, home.store.collect_garbage),
+            Duty("schedule", _SCHEDULE_SECONDS, home.schedule().run_due),
             Duty("progress", _PROGRESS_SECONDS, home.note_progress),
         )
 

@@ -359,6 +359,7 @@ RELEASED_MIGRATIONS: Final[dict[str, tuple[str, ...]]] = {
     "workflow": ("6b1050632dbc5286", "7c5c67aee13ec96a"),
     "delivery": ("527fff134d28c227",),
     "transcoding": ("9ebbf8e0ea384df6", "de848956b78f58d0"),
+    "schedule": ("9711f3780507ac87",),
     "drops": ("58984467dbb72b6a",),
 }
 """The first 16 hex digits of the SHA-256 of each released migration. Lines are added here, and never changed:
@@ -386,4 +387,5 @@ def test_rooms_are_migrated_in_an_order_that_never_changes() -> None:
         "delivery",
         "transcoding",
         "drops",
+        "schedule",
     ]

@@ -13,6 +13,7 @@ from contentplatform.errors import ConfigurationInvalid
 from contentplatform.ingest.library import Library
 from contentplatform.ingest.service import IngestService
 from contentplatform.ingest.snapshot import CatalogSnapshot
+from contentplatform.storage.lifecycle import Tiering
 from contentplatform.storage.port import StorageClass
 from contentplatform.workflow.definition import STATE_MACHINE, with_time
 from contentplatform.workflow.publication import Publication
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from contentplatform.drivers.sqlite import Database, Schema
     from contentplatform.findings import Check
     from contentplatform.ingest.drop_folder import DropFolder
+    from contentplatform.schedule.local import LocalSchedule
     from contentplatform.processing.encoder import VideoEncoder
     from contentplatform.processing.lane import TranscodeLane
     from contentplatform.processing.local import LocalMediaProcessor
@@ -163,6 +165,22 @@ class LocalHome(Home):
         self.take_in_all()
         self.index_for_search()
         self.store.flush_journal()
+
+    def schedule(self) -> LocalSchedule:
+        """What is done by the clock at home; a worker looks now and then whether it is time."""
+        from contentplatform.analytics.export import MetadataExport  # noqa: PLC0415
+        from contentplatform.schedule.local import LocalSchedule  # noqa: PLC0415
+
+        platform = self.platform
+        export = MetadataExport(
+            self.catalog,
+            self.store,
+            platform.clock,
+            tiering=Tiering(platform.settings.storage.tiering),
+            scratch_folder=platform.settings.data_folder / SCRATCH_FOLDER_NAME,
+        )
+        jobs = {"content-metadata-export": export.run, "content-reconciler": platform.ingest.reconcile}
+        return LocalSchedule(self.database, platform.clock, jobs)
 
     def drop_folder(self) -> DropFolder | None:
         """What takes in the drop folder's files; None where there is no such folder."""
@@ -328,6 +346,7 @@ def local_schemas() -> tuple[Schema, ...]:
     from contentplatform.ingest import drop_folder  # noqa: PLC0415
     from contentplatform.ingest import local as ingest  # noqa: PLC0415
     from contentplatform.processing import transcoding  # noqa: PLC0415
+    from contentplatform.schedule import local as schedule  # noqa: PLC0415
     from contentplatform.storage import local as storage  # noqa: PLC0415
     from contentplatform.workflow import local as workflow  # noqa: PLC0415
 
@@ -339,6 +358,7 @@ def local_schemas() -> tuple[Schema, ...]:
         delivery.SCHEMA,
         transcoding.SCHEMA,
         drop_folder.SCHEMA,
+        schedule.SCHEMA,
     )
 
 
