@@ -63,9 +63,11 @@ class MemoryEdge(Edge):
         return InvalidationPage(summaries, str(end - limit) if end > limit else None)
 
     def signed_url(self, key: str, expires_at: datetime, sha256: str) -> str:
-        path = self._path(key, sha256)
+        return self._signed(self._path(key, sha256), expires_at)
+
+    def _signed(self, path: str, expires_at: datetime) -> str:
         if expires_at <= self._clock.now():
-            raise InvalidRequest(f"linking to {key}", "it would be over already")
+            raise InvalidRequest(f"linking to {path}", "it would be over already")
         return self._base_url() + signed_path(path, expires_at, self._key)
 
     def check_link(self, target: str) -> str:

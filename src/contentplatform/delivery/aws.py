@@ -146,9 +146,11 @@ class CloudFrontEdge(Edge):
     # -- links -----------------------------------------------------------------------------------------------
 
     def signed_url(self, key: str, expires_at: datetime, sha256: str) -> str:
-        path = self._path(key, sha256)
+        return self._signed(self._path(key, sha256), expires_at)
+
+    def _signed(self, path: str, expires_at: datetime) -> str:
         if expires_at <= self._clock.now():
-            raise InvalidRequest(f"linking to {key}", "the link would be over already")
+            raise InvalidRequest(f"linking to {path}", "the link would be over already")
         return cloudfront_url(
             self._base_url() + path, expires_at, self._parameter(KEY_PAIR_ID_PARAMETER), self._signature
         )

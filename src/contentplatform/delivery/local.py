@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from contentplatform.clock import Clock, IdSource, parse_timestamp, timestamp
+from contentplatform.delivery.image_cache import CACHE_FOLDER_NAME, forget_pictures
 from contentplatform.delivery.port import (
     INVALIDATION_PAGE_SIZE,
     Edge,
@@ -132,9 +133,14 @@ class LocalEdge(Edge):
     # -- links -----------------------------------------------------------------------------------------------
 
     def signed_url(self, key: str, expires_at: datetime, sha256: str) -> str:
-        path = self._path(key, sha256)
+        return self._signed(self._path(key, sha256), expires_at)
+
+    def keep_images(self, file_id: str, sha256: str) -> None:
+        forget_pictures(self._folder / CACHE_FOLDER_NAME, file_id, sha256)
+
+    def _signed(self, path: str, expires_at: datetime) -> str:
         if expires_at <= self._clock.now():
-            raise InvalidRequest(f"linking to {key}", "the link would be over already")
+            raise InvalidRequest(f"linking to {path}", "the link would be over already")
         return self._base_url() + signed_path(path, expires_at, self._keys()[0])
 
     def check_link(self, target: str) -> str:

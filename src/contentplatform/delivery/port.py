@@ -15,6 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from contentplatform.delivery.images import image_path, parse_options
 from contentplatform.delivery.rules import VERSION_LENGTH, is_private, is_served, key_of, path_of
 from contentplatform.errors import InvalidRequest
 
@@ -89,6 +90,41 @@ class Edge(ABC):
             raise InvalidRequest(f"linking to {key}", "it is private", hint="Ask for a signed link")
         return self._base_url() + path
 
+    def image_url(self, options: str, key: str, sha256: str, expires_at: datetime | None = None) -> str:
+        """The link to a picture of the original under ``key``, made when it is asked for.
+
+        Args:
+            options: as ``images`` reads them: ``t_card-512``, or free ones such as ``w_300,f_webp``.
+            key: of the original.
+            sha256: of the original's bytes, in hex.
+            expires_at: until when a signed link works; None for a preset of a public file, which needs no signature.
+
+        Raises:
+            InvalidRequest: no such options, a signature is needed and no time was given, or it is over already.
+            ConfigurationInvalid: there is no key to sign with.
+        """
+        wanted = parse_options(options)
+        path = image_path(wanted, key, _checked_hash(key, sha256))
+        if expires_at is not None:
+            return self._signed(path, expires_at)
+        if wanted.is_free or (self._private_prefix and key.startswith(self._private_prefix)):
+            raise InvalidRequest(
+                f"linking to a picture of {key}",
+                "free options, and private files, need a signed link",
+                hint="Say until when it is to work",
+            )
+        return self._base_url() + path
+
+    @abstractmethod
+    def _signed(self, path: str, expires_at: datetime) -> str:
+        """``signed_url`` of a path with its ``?v=``."""
+
+    def keep_images(self, file_id: str, sha256: str) -> None:  # noqa: B027 - most edges keep none
+        """Forget the pictures that were made of a file, but those of the original whose bytes these are.
+
+        Of all where ``sha256`` is empty. aws: pictures have ``v`` in their link, and live for a minute without.
+        """
+
     @abstractmethod
     def signed_url(self, key: str, expires_at: datetime, sha256: str) -> str:
         """A link that works until ``expires_at``, for whoever holds it; for a public key, too.
@@ -127,9 +163,13 @@ class Edge(ABC):
     def _path(self, key: str, sha256: str) -> str:
         if not is_served(key):
             raise InvalidRequest(f"linking to {key[:80]!r}", "the edge does not reach it")
-        if len(sha256) < VERSION_LENGTH or not set(sha256) <= set("0123456789abcdef"):
-            raise InvalidRequest(f"linking to {key}", "the SHA-256 of its bytes is needed, in hex")
-        return path_of(key, sha256)
+        return path_of(key, _checked_hash(key, sha256))
+
+
+def _checked_hash(key: str, sha256: str) -> str:
+    if len(sha256) < VERSION_LENGTH or not set(sha256) <= set("0123456789abcdef"):
+        raise InvalidRequest(f"linking to {key}", "the SHA-256 of its bytes is needed, in hex")
+    return sha256
 
 
 def check_invalidation(paths: Iterable[str], reference: str) -> tuple[str, ...]:

@@ -143,6 +143,7 @@ class Publication:
         gone = sorted(pair for pair in _published(record, entries) if pair[0] not in wanted)
         self._beside([partial(self._erase, key) for key in {key for key, _ in gone}])
         crashpoint("steps.plain_keys_written")
+        self._edge.keep_images(record.file_id, record.file_hash if visible else "")
         self._write_manifest(record, entries)
         original = raw_edge_key(record.file_path)
         if original is not None and record.deleted_at is not None:
