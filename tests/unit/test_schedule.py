@@ -81,6 +81,8 @@ class Job:
 def test_each_run_happens_once_whoever_looks_and_again_an_hour_later(database: Database) -> None:
     clock, job = FakeClock(at("2026-12-01 10:17:30")), Job()
     one, other = (LocalSchedule(database, clock, {"job": job}, [HOURLY]) for _ in range(2))
+    assert one.run_due() == 0, "what was due before the folder was there is nobody's"
+    clock.advance(3_600)
     assert [one.run_due(), other.run_due(), one.run_due()] == [1, 0, 0]
     clock.advance(3_600)
     assert [other.run_due(), one.run_due()] == [1, 0]
@@ -88,14 +90,20 @@ def test_each_run_happens_once_whoever_looks_and_again_an_hour_later(database: D
 
 
 def test_what_could_not_begin_in_its_time_is_left_to_the_next_run(database: Database) -> None:
-    clock, job = FakeClock(at("2026-12-01 10:28:00")), Job()
-    assert LocalSchedule(database, clock, {"job": job}, [HOURLY]).run_due() == 0
-    assert job.runs == 0
+    clock, job = FakeClock(at("2026-12-01 09:17:00")), Job()
+    schedule = LocalSchedule(database, clock, {"job": job}, [HOURLY])
+    schedule.run_due()
+    clock.advance(4_201)
+    assert (schedule.run_due(), job.runs) == (0, 0)
+    clock.advance(3_000)
+    assert (schedule.run_due(), job.runs) == (1, 1)
 
 
 def test_a_run_that_failed_is_tried_again_as_often_as_the_schedule_says(database: Database) -> None:
     clock, job = FakeClock(at("2026-12-01 10:17:30")), Job(failures=9)
     schedule = LocalSchedule(database, clock, {"job": job}, [HOURLY])
+    schedule.run_due()
+    clock.advance(3_600)
     assert [schedule.run_due() for _ in range(4)] == [1, 1, 0, 0]
 
 
@@ -106,8 +114,11 @@ def test_a_run_whose_worker_died_is_taken_over(database: Database) -> None:
     def die() -> None:
         raise KeyboardInterrupt
 
+    dying = LocalSchedule(database, clock, {"job": die}, [long])
+    dying.run_due()
+    clock.advance(24 * 3_600)
     with pytest.raises(KeyboardInterrupt):
-        LocalSchedule(database, clock, {"job": die}, [long]).run_due()
+        dying.run_due()
     job = Job()
     schedule = LocalSchedule(database, clock, {"job": job}, [long])
     assert schedule.run_due() == 0, "it may be at work still"

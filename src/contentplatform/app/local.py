@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from contentplatform.drivers.sqlite import Database, Schema
     from contentplatform.findings import Check
     from contentplatform.ingest.drop_folder import DropFolder
-    from contentplatform.schedule.local import LocalSchedule
     from contentplatform.processing.encoder import VideoEncoder
     from contentplatform.processing.lane import TranscodeLane
     from contentplatform.processing.local import LocalMediaProcessor
     from contentplatform.processing.transcoding import LocalTranscoder
+    from contentplatform.schedule.local import LocalSchedule
     from contentplatform.storage.local import LocalObjectStore
     from contentplatform.workflow.executor import LocalExecutor
     from contentplatform.workflow.local import LocalWorkflowEngine

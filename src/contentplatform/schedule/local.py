@@ -2,7 +2,7 @@
 
 A run is claimed in the database before it begins. A worker that dies in the middle of one leaves a claim without an
 end; another takes it over when it has been silent for long, as often as the schedule allows. What could not begin in
-its time is left to the next run.
+its time is left to the next run. In a new data folder the first run is the next one that is due.
 """
 
 from __future__ import annotations
@@ -93,17 +93,22 @@ class LocalSchedule:
         row = unit.row(
             "SELECT due_at, started_at, attempts, ended_at, error FROM schedule_runs WHERE name = ?", (schedule.name,)
         )
+        if row is None:  # a new data folder: nothing was missed before it was there
+            unit.run(
+                "INSERT INTO schedule_runs (name, due_at, started_at, attempts, ended_at) VALUES (?, ?, ?, 0, ?)",
+                (schedule.name, due, now, now),
+            )
+            return False
         attempts = 1
-        if row is not None and row[0] >= due:
+        if row[0] >= due:
             _, started_at, attempts, ended_at, error = row
             is_lost = parse_timestamp(now) - parse_timestamp(started_at) > _SILENT
             if ended_at is not None or attempts >= schedule.attempts or not (error or is_lost):
                 return False
             attempts += 1
         unit.run(
-            "INSERT INTO schedule_runs (name, due_at, started_at, attempts) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at, started_at = excluded.started_at,"
-            " attempts = excluded.attempts, ended_at = NULL, error = NULL",
-            (schedule.name, due, now, attempts),
+            "UPDATE schedule_runs SET due_at = ?, started_at = ?, attempts = ?, ended_at = NULL, error = NULL"
+            " WHERE name = ?",
+            (due, now, attempts, schedule.name),
         )
         return True
