@@ -184,6 +184,20 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliverySettings:
+    """``[delivery]``: what the local edge keeps, and how much it computes for its viewers."""
+
+    images_cache_bytes: int = _setting(
+        2 * _GIB, "Pictures made on the fly that are kept in the data folder; the least used go first", minimum=0
+    )
+    images_jobs: int = _setting(0, "Pictures made at once by a process; 0: one a processor", minimum=0, maximum=256)
+    images_cpu_seconds: float = _setting(
+        60.0, "Processor time for pictures that one viewer may cause in a minute, by its address", minimum=0.1
+    )
+    images_open_options: bool = _switch("Let anybody choose sizes and formats without a signature: for trusted viewers")
+
+
+@dataclass(frozen=True, slots=True)
 class AwsSettings:
     """``[aws]``: the home on AWS. What costs money beyond the default stack is off, and says what it costs."""
 
@@ -240,6 +254,7 @@ class Settings:
     workflow: WorkflowSettings = field(default_factory=WorkflowSettings)
     processing: ProcessingSettings = field(default_factory=ProcessingSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
+    delivery: DeliverySettings = field(default_factory=DeliverySettings)
     aws: AwsSettings = field(default_factory=AwsSettings)
 
 
@@ -250,6 +265,7 @@ TABLES: Final[Mapping[str, type[Any]]] = {
     "workflow": WorkflowSettings,
     "processing": ProcessingSettings,
     "server": ServerSettings,
+    "delivery": DeliverySettings,
     "aws": AwsSettings,
 }
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from contentplatform.catalog.local import LocalCatalog
     from contentplatform.config import Settings
+    from contentplatform.delivery.image_requests import ImageRequests
+    from contentplatform.delivery.local import LocalEdge
     from contentplatform.drivers.doorbell import Doorbell
     from contentplatform.drivers.sqlite import Database, Schema
     from contentplatform.findings import Check
@@ -59,12 +61,14 @@ class LocalHome(Home):
         processor: LocalMediaProcessor,
         *,
         transcoder: LocalTranscoder,
+        edge: LocalEdge,
     ) -> None:
         super().__init__(platform, processor)
         self.database = database
         self.store = store
         self.catalog = catalog
         self.engine = engine
+        self.edge = edge
         self._transcoder = transcoder
         self._ids = ids
         self._doorbell = doorbell
@@ -232,6 +236,34 @@ class LocalHome(Home):
             *catalog_checks(self.catalog, self.store, is_live=self.platform.ingest.is_live),
         )
 
+    def image_requests(self) -> ImageRequests:
+        """A new handler of ``/images/`` for this process, to be mounted in its edge; whoever asks closes it."""
+        from contentplatform.delivery.image_budget import CpuBudget  # noqa: PLC0415
+        from contentplatform.delivery.image_cache import CACHE_FOLDER_NAME, ImageCache  # noqa: PLC0415
+        from contentplatform.delivery.image_requests import ImageRequests  # noqa: PLC0415
+        from contentplatform.delivery.transformed import Transformer  # noqa: PLC0415
+        from contentplatform.processing.local import usable_processors  # noqa: PLC0415
+
+        settings, clock = self.platform.settings, self.platform.clock
+        given, folder = settings.delivery, settings.data_folder
+        transformer = Transformer(
+            self.catalog,
+            self.store,
+            self.platform.processor,
+            ImageCache(folder / CACHE_FOLDER_NAME, given.images_cache_bytes, clock, self._ids),
+            CpuBudget(clock, given.images_cpu_seconds),
+            clock,
+            scratch=folder / SCRATCH_FOLDER_NAME,
+            locks=folder / SCRATCH_FOLDER_NAME / "locks",
+            jobs=given.images_jobs or usable_processors(),
+        )
+        return ImageRequests(
+            transformer,
+            self.edge.check_link,
+            private_prefix=settings.ingest.private_prefix,
+            open_options=given.images_open_options,
+        )
+
     def _transcode_checks(self) -> tuple[Check, ...]:
         from contentplatform.processing.fsck import TranscodeChecks  # noqa: PLC0415
         from contentplatform.processing.lane import LaneSettings  # noqa: PLC0415
@@ -329,7 +361,9 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
     except BaseException:
         database.close()
         raise
-    return LocalHome(platform, database, store, catalog, engine, ids, doorbell, processor, transcoder=transcoder)
+    return LocalHome(
+        platform, database, store, catalog, engine, ids, doorbell, processor, transcoder=transcoder, edge=edge
+    )
 
 
 def open_database(folder: Path, ids: IdSource) -> Database:
