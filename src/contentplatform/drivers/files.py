@@ -19,6 +19,7 @@ from typing import Final
 from contentplatform.errors import NoSpace, Unavailable
 
 READ_ONLY_MODE: Final = 0o440
+STAGED_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o750
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SYNC_FILE_RANGE_WRITE: Final = 2
@@ -43,6 +44,30 @@ class Files:
         """Open a new file for writing and return its descriptor; the file must not exist."""
         with translated_os_errors(f"creating {path.name}"):
             return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, READ_ONLY_MODE)
+
+    def open_staged(self, path: Path, *, create: bool) -> int:
+        """Open a file that grows at its end, its position there; the only one that may be opened again to be written.
+
+        Raises:
+            FileNotFoundError: there is none, and none is to be made.
+        """
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
+        with translated_os_errors(f"opening {path.name}", leave=FileNotFoundError):
+            try:
+                return os.open(path, flags, STAGED_MODE)
+            except PermissionError:  # sealed: all its bytes are there
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+    def truncate(self, descriptor: int, size_bytes: int) -> None:
+        """Cut the file to its first ``size_bytes``, and go on there."""
+        with translated_os_errors("cutting a file"):
+            os.ftruncate(descriptor, size_bytes)
+            os.lseek(descriptor, size_bytes, os.SEEK_SET)
+
+    def make_read_only(self, descriptor: int) -> None:
+        """Let nobody open the file for writing any more."""
+        with translated_os_errors("sealing a file"):
+            os.fchmod(descriptor, READ_ONLY_MODE)
 
     def write(self, descriptor: int, data: memoryview) -> None:
         """Write all of ``data``, however the kernel splits it."""
@@ -125,11 +150,13 @@ def remove_quietly(path: Path) -> None:
 
 
 @contextmanager
-def translated_os_errors(doing: str) -> Iterator[None]:
-    """Turn the operating system's errors into the platform's."""
+def translated_os_errors(doing: str, *, leave: type[OSError] | None = None) -> Iterator[None]:
+    """Turn the operating system's errors into the platform's; but for those of the class ``leave``."""
     try:
         yield
     except OSError as error:
+        if leave is not None and isinstance(error, leave):
+            raise
         if error.errno in _FULL:
             raise NoSpace(doing, "the disk is full", hint="Free some space; nothing was lost") from error
         raise Unavailable(

@@ -26,6 +26,7 @@ from contentplatform.storage.lifecycle import BUCKETS
 from contentplatform.storage.port import StorageClass
 
 TEMPORARY_FOLDER: Final = ".tmp"
+STAGED_FOLDER: Final = ".staged"
 _SHARD: Final = re.compile(r"[0-9a-f]{2}")
 _BUFFER_BYTES: Final = 4 << 20
 """Hashing and writing take turns over two joined buffers of this size: small pieces lose half the speed to the GIL."""
@@ -127,6 +128,22 @@ class BlobFolder:
         """Every temporary file of the place."""
         return entries_of(self.folder(place) / TEMPORARY_FOLDER)
 
+    def new_temporary(self, place: Place) -> Path:
+        """A path for a temporary file of the place, which the collector sweeps if its writer dies."""
+        folder = self.folder(place) / TEMPORARY_FOLDER
+        self._make_durable_folder(folder)
+        return folder / self._ids.new_id()
+
+    def make_staging_folder(self, place: Place) -> Path:
+        """The folder for files of the place that are kept until somebody says what becomes of them."""
+        folder = self.folder(place) / STAGED_FOLDER
+        self._make_durable_folder(folder)
+        return folder
+
+    def staged(self, place: Place) -> Iterator[os.DirEntry[str]]:
+        """Every staged file of the place, kept or not."""
+        return entries_of(self.folder(place) / STAGED_FOLDER)
+
     # -- bringing bytes in -------------------------------------------------------------------------------------
 
     def receive(self, body: BinaryIO, place: Place, expected_sha256: str | None) -> IncomingBlob:
@@ -135,9 +152,7 @@ class BlobFolder:
         Raises:
             ChecksumMismatch: the bytes hash to something else than expected; nothing is kept.
         """
-        folder = self.folder(place) / TEMPORARY_FOLDER
-        self._make_durable_folder(folder)
-        temporary = folder / self._ids.new_id()
+        temporary = self.new_temporary(place)
         descriptor = self._files.create(temporary)
         try:
             try:

@@ -24,9 +24,9 @@ from contentplatform.clock import Clock
 from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.drivers.files import Files
 from contentplatform.drivers.sqlite import Database, Transaction
-from contentplatform.storage.blobs import Blob, BlobFolder, Place
+from contentplatform.storage.blobs import STAGED_FOLDER, Blob, BlobFolder, Place
 from contentplatform.storage.journal import Journal
-from contentplatform.storage.versions import buckets_of, is_referenced
+from contentplatform.storage.versions import buckets_of, is_referenced, is_staged
 
 _UNLINKS_A_TRANSACTION: Final = 32
 """Few, because every writer waits for them."""
@@ -113,6 +113,7 @@ class GarbageCollector:
         for place in self._blobs.places():
             scope = f"{place}/.tmp"
             yield scope, "", "~", _temporaries(scope, self._blobs.temporaries(place))
+            yield f"{place}/{STAGED_FOLDER}", "", "~", self._unkept(place)
         yield "manifests/.tmp", "", "~", _temporaries("manifests/.tmp", self._journal.temporaries())
 
     def _unreferenced(self, place: Place, shard: str) -> Iterator[_Candidate]:
@@ -122,6 +123,15 @@ class GarbageCollector:
         for entry in entries:
             if entry.name not in referenced:
                 yield from _candidates(str(place), entry, Blob(place, entry.name))
+
+    def _unkept(self, place: Place) -> Iterator[_Candidate]:
+        """Staged files that nobody keeps."""
+        scope = f"{place}/{STAGED_FOLDER}"
+        for entry in self._blobs.staged(place):
+            with self._database.read() as connection:
+                kept = is_staged(connection, entry.name)
+            if not kept:
+                yield from _candidates(scope, entry, None)
 
     def referenced(self, place: Place, shard: str) -> frozenset[str]:
         """The hashes beginning with ``shard`` that are no garbage: versions in this place have them, or a rebuild."""
@@ -187,13 +197,19 @@ class GarbageCollector:
                 "DELETE FROM garbage_marks WHERE place = ? AND name = ? AND modified_ns = ?",
                 (found.scope, found.name, found.modified_ns),
             )
-            if not still_marked or (found.blob is not None and is_referenced(transaction, found.blob)):
+            if not still_marked or _is_kept(transaction, found):
                 continue
             crashpoint("storage.gc.before_unlink")
             self._files.unlink(found.path)
             crashpoint("storage.gc.unlinked")
             removed.append(found)
         return removed
+
+
+def _is_kept(transaction: Transaction, found: _Candidate) -> bool:
+    if found.blob is not None:
+        return is_referenced(transaction, found.blob)
+    return found.scope.endswith(STAGED_FOLDER) and is_staged(transaction, found.name)
 
 
 def _temporaries(scope: str, entries: Iterable[os.DirEntry[str]]) -> Iterator[_Candidate]:

@@ -19,13 +19,14 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import BinaryIO, Final, Self
 
 from contentplatform.clock import Clock, IdSource, timestamp
 from contentplatform.drivers.crashpoint import crashpoint
-from contentplatform.drivers.files import Files, translated_os_errors, write_durably
+from contentplatform.drivers.files import Files, remove_quietly, translated_os_errors, write_durably
 from contentplatform.drivers.sqlite import Database, Transaction
 from contentplatform.errors import (
     Archived,
@@ -35,7 +36,7 @@ from contentplatform.errors import (
     InvalidRequest,
     Unavailable,
 )
-from contentplatform.storage.blobs import Blob, BlobFolder, IncomingBlob, Place
+from contentplatform.storage.blobs import STAGED_FOLDER, Blob, BlobFolder, IncomingBlob, Place
 from contentplatform.storage.garbage import Collected, GarbageCollector
 from contentplatform.storage.journal import Journal
 from contentplatform.storage.lifecycle import REGION_OF
@@ -49,11 +50,13 @@ from contentplatform.storage.port import (
     ObjectStore,
     ObjectVersion,
     PutOptions,
+    StagedFile,
     StorageClass,
     check_object_key,
     check_options,
     check_tags,
 )
+from contentplatform.storage.staging import OpenStaged, Staging
 from contentplatform.storage.versions import (
     EVENTS_TABLE,
     SCHEMA,
@@ -63,6 +66,7 @@ from contentplatform.storage.versions import (
     buckets_of,
     canonical,
     find,
+    holders,
     is_referenced,
     point_at_newest,
     refuse_existing,
@@ -72,6 +76,7 @@ __all__ = ["EVENTS_TABLE", "SCHEMA", "LocalObjectReader", "LocalObjectStore", "s
 
 PLATFORM_FILE: Final = "platform.json"
 
+_STAGED_PLACE: Final = Place(REGION_OF[BucketRole.PRIMARY], StorageClass.STANDARD)
 _NOTHING: Final[Mapping[StorageClass, Path]] = MappingProxyType({})
 
 
@@ -108,6 +113,7 @@ class LocalObjectStore(ObjectStore):
         self._on_event = on_event
         self._files = files or Files()
         self.blobs = BlobFolder(root, class_folders, self._files, ids)
+        self.staging = Staging(self.blobs.folder(_STAGED_PLACE) / STAGED_FOLDER, self._files)
         self.journal = Journal(database, root, self._files, ids)
         _claim_root(root, database.uuid, self._files, self.journal)
         self.journal.refuse_lost_database()
@@ -145,6 +151,72 @@ class LocalObjectStore(ObjectStore):
         except BaseException:
             self.blobs.discard(incoming)
             raise
+
+    # -- staged files: see TakesStagedFiles --------------------------------------------------------------------
+
+    def stage(self, name: str, size_bytes: int) -> None:
+        self.blobs.make_staging_folder(_STAGED_PLACE)
+        self.staging.check_room(size_bytes)
+        self.database.write(lambda transaction: transaction.run("INSERT INTO staged_files VALUES (?)", (name,)))
+
+    def open_staged(self, name: str, size_bytes: int) -> OpenStaged:
+        return self.staging.open(name, size_bytes)
+
+    def alone(self, name: str) -> AbstractContextManager[None]:
+        return self.staging.alone(name)
+
+    def open_unnamed(self) -> OpenStaged:
+        return self.staging.open_unnamed(self.blobs.new_temporary(_STAGED_PLACE))
+
+    def adopt(
+        self,
+        staged: StagedFile,
+        bucket: BucketRole,
+        key: str,
+        options: PutOptions,
+        also: Callable[[ObjectVersion], None],
+    ) -> ObjectVersion:
+        check_object_key(key)
+        check_options(options)
+        if not isinstance(staged, OpenStaged) or Place(REGION_OF[bucket], options.storage_class) != _STAGED_PLACE:
+            raise InvalidRequest(f"storing {key}", "a staged file can't become an object there")
+        sha256 = staged.sha256()
+        if options.expected_sha256 not in {None, sha256}:
+            raise ChecksumMismatch(
+                f"storing {key}", f"its SHA-256 is {sha256}, not {options.expected_sha256}", hint="Send it again"
+            )
+        incoming = IncomingBlob(Blob(_STAGED_PLACE, sha256), staged.size_bytes, staged.path)
+
+        def work(transaction: Transaction) -> ObjectVersion:
+            self.blobs.hold(incoming)
+            version = self._add_object(transaction, "put", bucket, key, incoming.blob, incoming.size_bytes, options)
+            transaction.run("DELETE FROM staged_files WHERE name = ?", (staged.name,))
+            also(version)
+            self.staging.forget(staged.name)
+            transaction.after_commit(lambda: self.blobs.discard(incoming))
+            return version
+
+        self.blobs.publish(incoming)
+        crashpoint("uploads.published")
+        return self.database.write(work)
+
+    def drop_staged(self, name: str) -> None:
+        def work(transaction: Transaction) -> None:
+            transaction.run("DELETE FROM staged_files WHERE name = ?", (name,))
+            transaction.after_commit(lambda: self.staging.remove(name))
+
+        self.database.write(work)
+
+    def discard(self, staged: StagedFile) -> None:
+        staged.close()
+        if isinstance(staged, OpenStaged) and not staged.name:
+            remove_quietly(staged.path)
+
+    def holders(self, bucket: BucketRole, sha256: str) -> Iterator[ObjectVersion]:
+        """See KnowsContent."""
+        with self.database.read() as connection:
+            found = holders(connection, bucket, sha256)
+        yield from (stored.as_version() for stored in found if not stored.storage_class.archived)
 
     def copy(
         self, source: ObjectVersion, bucket: BucketRole, key: str, options: PutOptions | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -330,6 +330,132 @@ class TellsChanges(Protocol):
 
     def current_id(self, bucket: BucketRole, key: str) -> str | None:
         """The id of a key's current version; None if there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StagedMark:
+    """A moment in the writing of a staged file."""
+
+    size_bytes: int
+    progress: object
+    """The store's own."""
+
+
+class StagedFile(Protocol):
+    """A file that becomes an object, in the hands of the one who may write it now. Used by one thread at a time."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes are written."""
+        ...
+
+    def write(self, data: bytes, /) -> None:
+        """Add bytes at the end; not durable yet. Large pieces are quickest.
+
+        Raises:
+            NoSpace, Unavailable: they could not be written; what was there before is as it was.
+        """
+        ...
+
+    def mark(self) -> StagedMark:
+        """This moment, to come back to."""
+        ...
+
+    def back_to(self, mark: StagedMark, /) -> None:
+        """Forget what was written since the mark."""
+        ...
+
+    def sync(self) -> None:
+        """Return once all bytes are durable; may be called beside ``write``, for what was written before.
+
+        Raises:
+            NoSpace, Unavailable: nobody knows what is on disk: the file is worth nothing any more.
+        """
+        ...
+
+    def seal(self) -> None:
+        """Let nobody write it any more, durably. Raises as ``sync``."""
+        ...
+
+    def sha256(self) -> str:
+        """Hex digest of all bytes written."""
+        ...
+
+    def pieces(self) -> Iterator[bytes]:
+        """All its bytes, in large pieces."""
+        ...
+
+    def close(self, *, acknowledged: bool = False) -> None:
+        """Let go of it. ``acknowledged``: every byte was, so that what is known of them holds. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class TakesStagedFiles(Protocol):
+    """The power of a store on this machine's disks: bytes that come piece by piece become an object without a copy.
+
+    A name that was staged is kept, over restarts, until it is adopted or dropped; all else in the folder is garbage.
+    """
+
+    def stage(self, name: str, size_bytes: int) -> None:
+        """Keep ``name``, a file of which lies nowhere yet. A part of the open unit of work.
+
+        Raises:
+            NoSpace: the disk could not hold ``size_bytes`` now.
+        """
+        ...
+
+    def open_staged(self, name: str, size_bytes: int) -> StagedFile:
+        """Open a staged file at its byte ``size_bytes``: made for 0, cut if it is longer. Never waits.
+
+        Raises:
+            Conflict: somebody else, in whatever process, has it open.
+            Corrupt: fewer bytes are there.
+        """
+        ...
+
+    def alone(self, name: str) -> AbstractContextManager[None]:
+        """Keep others from opening a staged file for a while. Never waits; raises Conflict as ``open_staged``."""
+        ...
+
+    def open_unnamed(self) -> StagedFile:
+        """A new file for bytes that come in one go; garbage unless it is adopted."""
+        ...
+
+    def adopt(
+        self,
+        staged: StagedFile,
+        bucket: BucketRole,
+        key: str,
+        options: PutOptions,
+        also: Callable[[ObjectVersion], None],
+    ) -> ObjectVersion:
+        """Make all bytes of an open staged file the new current version of ``key``, durably; its name ends.
+
+        ``also`` is called with the new version in the very unit of work that commits it. Whatever fails before that,
+        the staged file stays as it is, and a second call is as good as the first. It must be sealed.
+
+        Raises:
+            As ``ObjectStore.put``.
+        """
+        ...
+
+    def drop_staged(self, name: str) -> None:
+        """End a name, and free its bytes after the commit. A part of the open unit of work. Idempotent."""
+        ...
+
+    def discard(self, staged: StagedFile) -> None:
+        """Close an unnamed file and free its bytes; nothing if it was adopted."""
+        ...
+
+
+@runtime_checkable
+class KnowsContent(Protocol):
+    """The power of a store that finds objects by their bytes."""
+
+    def holders(self, bucket: BucketRole, sha256: str) -> Iterator[ObjectVersion]:
+        """The current objects with these bytes whose class can be read at once, the oldest first."""
         ...
 
 

@@ -3,6 +3,7 @@
 ``object_versions`` has a row for each version and delete marker that ever was; a deleted one stays as a tombstone, so
 that the numbers of a key's versions have no gap and their chain of hashes no missing link. ``object_current`` points at
 what a key shows. ``unclaimed_blobs`` are bytes that a rebuild found and no version had: nobody's, but not garbage.
+``staged_files`` are the names of files that may become blobs.
 Triggers note every change of a version in ``object_journal``, from where the journal takes it.
 """
 
@@ -103,6 +104,9 @@ SCHEMA: Final = Schema(
             marked_seconds REAL NOT NULL,
             PRIMARY KEY (place, name)
         ) STRICT, WITHOUT ROWID;
+        """,
+        """
+        CREATE TABLE staged_files (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
         """,
     ),
 )
@@ -298,6 +302,17 @@ def find(connection: Connection, bucket: BucketRole, key: str, version_id: str |
     return StoredVersion.from_row(row)
 
 
+def holders(connection: Connection, bucket: BucketRole, sha256: str) -> list[StoredVersion]:
+    """The current objects of a bucket that have these bytes, the oldest first."""
+    rows = connection.rows(
+        f"SELECT {VERSION_COLUMNS} FROM object_versions v INDEXED BY object_versions_by_blob"
+        " JOIN object_current c USING (bucket, key, commit_seq)"
+        " WHERE v.sha256 = ? AND v.bucket = ? AND v.tombstoned_at IS NULL ORDER BY v.commit_seq",
+        (sha256, bucket),
+    )
+    return [StoredVersion.from_row(row) for row in rows]
+
+
 def row_of(connection: Connection, commit_seq: int) -> StoredVersion:
     """The row of any version, readable or not."""
     row = connection.row(f"SELECT {VERSION_COLUMNS} FROM object_versions v WHERE v.commit_seq = ?", (commit_seq,))
@@ -331,6 +346,11 @@ def is_referenced(connection: Connection, blob: Blob) -> bool:
             return True
     unclaimed = "SELECT 1 FROM unclaimed_blobs WHERE place = ? AND sha256 = ?"
     return connection.row(unclaimed, (str(blob.place), blob.sha256)) is not None
+
+
+def is_staged(connection: Connection, name: str) -> bool:
+    """Whether somebody keeps a staged file of this name."""
+    return connection.row("SELECT 1 FROM staged_files WHERE name = ?", (name,)) is not None
 
 
 def refuse_existing(connection: Connection, bucket: BucketRole, key: str) -> None:
