@@ -99,6 +99,8 @@ class Companion:
             code = process.wait()
             if self._stopping.is_set():
                 return
+            if process.stdin is not None:
+                process.stdin.close()
             log.event(_logger, logging.WARNING, "a child process ended", exit_code=code)
             if self._on_end is not None:
                 self._on_end(code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import signal
 import socket
 import threading
@@ -20,7 +21,6 @@ from contentplatform.errors import ConfigurationInvalid
 from contentplatform.web.wire import guarded
 
 _BACKLOG: Final = 2_048
-_LOOPBACK: Final = ("127.", "::1", "localhost")
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
@@ -61,7 +61,10 @@ def address_of(listener: socket.socket) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches what listens there."""
-    return host.startswith(_LOOPBACK)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class HttpServer:
