@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
 import click
 
 from contentplatform.catalog.describing import progress_of
@@ -12,7 +9,8 @@ from contentplatform.cli.output import EXIT_OK, shown
 from contentplatform.cli.session import Session, pass_session
 from contentplatform.clock import timestamp
 from contentplatform.errors import NotFound
-from contentplatform.workflow.port import Execution, ExecutionStatus, HistoryEvent
+from contentplatform.workflow.describing import summary, told
+from contentplatform.workflow.port import Execution, ExecutionStatus
 
 
 @click.group()
@@ -65,9 +63,7 @@ def show(session: Session, name: str) -> int:
     execution = session.platform.engine.get(name)
     history = session.platform.engine.history(name)
     progress = _progress(session, execution)
-    session.output.document(
-        {**summary(execution), "progress": progress, "history": [_event(event) for event in history]}
-    )
+    session.output.document({**summary(execution), "progress": progress, "history": [told(event) for event in history]})
     if not session.output.as_json:
         for label, value in summary(execution).items():
             if value is not None and label not in {"input", "output"}:
@@ -129,26 +125,6 @@ def cancel(session: Session, name: str, reason: str) -> int:
     return EXIT_OK
 
 
-def summary(execution: Execution) -> dict[str, Any]:
-    """An execution as JSON."""
-    return {
-        "name": execution.name,
-        "status": execution.status.value,
-        "state": execution.state,
-        "lane": execution.lane.name.lower(),
-        "file_id": execution.file_id,
-        "version_id": execution.version_id,
-        "created_at": timestamp(execution.created_at),
-        "started_at": timestamp(execution.started_at) if execution.started_at else None,
-        "ended_at": timestamp(execution.ended_at) if execution.ended_at else None,
-        "pending_reason": execution.pending_reason,
-        "error": execution.error,
-        "cause": execution.cause,
-        "input": dict(execution.input),
-        "output": dict(execution.output) if execution.output is not None else None,
-    }
-
-
 def _progress(session: Session, execution: Execution) -> str | None:
     """How far the file is that an execution works on, where that is known."""
     if execution.status.ended:
@@ -158,10 +134,6 @@ def _progress(session: Session, execution: Execution) -> str | None:
     except NotFound:
         return None
     return progress_of(record) if record.version_id == execution.version_id else None
-
-
-def _event(event: HistoryEvent) -> dict[str, Any]:
-    return {**asdict(event), "at": timestamp(event.at)}
 
 
 def _file_ids(session: Session, key: str | None) -> list[str | None]:

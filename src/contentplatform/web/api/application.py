@@ -14,7 +14,7 @@ from contentplatform import __version__
 from contentplatform.app import Home
 from contentplatform.errors import PlatformError
 from contentplatform.web import problems
-from contentplatform.web.api import contents, files, versions
+from contentplatform.web.api import bulk, collections, contents, executions, files, invalidations, search, versions
 from contentplatform.web.api.route import PROBLEM_SCHEMA
 
 API_PREFIX: Final = "/api/v1"
@@ -22,7 +22,16 @@ _DESCRIPTION: Final = (
     "Keeps a media team's files, makes the renditions the web needs, and loses nothing. Send a token as "
     "`Authorization: Bearer cp_…`. Failures are problem documents (RFC 9457)."
 )
-_ROUTERS: Final = (files.router, versions.router, contents.router)
+_ROUTERS: Final = (
+    files.router,
+    versions.router,
+    contents.router,
+    search.router,
+    bulk.router,
+    collections.router,
+    executions.router,
+    invalidations.router,
+)
 
 
 class Api(FastAPI):

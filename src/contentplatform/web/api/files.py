@@ -23,7 +23,7 @@ from contentplatform.web.access import (
 )
 from contentplatform.web.api.route import ETAG, NOT_MODIFIED, failures, new_router
 from contentplatform.web.api.serving import APlatform, FileIdInPath, Reader, Writer
-from contentplatform.web.api.shapes import File, FileEdit, FilePage, FileQuery, Key, Move, Started, TagEdit
+from contentplatform.web.api.shapes import File, FileEdit, FileFilter, FilePage, FileQuery, Key, Move, Started, TagEdit
 
 router = new_router("files")
 
@@ -161,7 +161,7 @@ def reprocess_file(platform: APlatform, writer: Writer, file_id: FileIdInPath) -
 # -- parts ---------------------------------------------------------------------------------------------------------
 
 
-def search_query(asked: FileQuery) -> SearchQuery:
+def search_query(asked: FileFilter) -> SearchQuery:
     """What was asked for, as the catalog takes it."""
     return SearchQuery(
         text=asked.q,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 
 from contentplatform.accounts.port import Principal, Scope
 from contentplatform.app import Home, Platform
+from contentplatform.catalog.port import Collections
 from contentplatform.errors import Unauthenticated
+from contentplatform.web import problems
 
 
 def require(scope: Scope) -> Callable[[Request], Principal]:
@@ -37,6 +39,20 @@ def _platform(request: Request) -> Platform:
     return _home(request).platform
 
 
+def _collections(request: Request) -> Collections:
+    part: Collections = part_of(request, "collections")
+    return part
+
+
+def part_of(request: Request, name: str) -> Any:
+    """A part of the platform that not every home has. Raises a refusal where it is not there."""
+    part = getattr(_platform(request), name, None)
+    if part is None:
+        raise problems.Refusal(problems.NOT_HERE, f"This home has no {name}")
+    return part
+
+
+ACollections = Annotated[Collections, Depends(_collections)]
 AHome = Annotated[Home, Depends(_home)]
 APlatform = Annotated[Platform, Depends(_platform)]
 Reader = Annotated[Principal, Depends(require(Scope.READ))]

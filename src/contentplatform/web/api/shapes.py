@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from contentplatform.clock import parse_timestamp
 from contentplatform.media import MediaKind, ProcessingStatus
+from contentplatform.workflow.port import ExecutionStatus
 
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """UTC, ISO 8601, microseconds, ``Z``."""
@@ -121,7 +123,7 @@ class FilePage(Answer):
 SearchLimit = Annotated[int, Field(ge=1, le=1_000)]
 
 
-class FileQuery(BaseModel):
+class FileFilter(BaseModel):
     """What to look for; every condition given must hold."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -137,6 +139,11 @@ class FileQuery(BaseModel):
     size_to: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = Field(default=None, description="Bytes, included.")
     file_hash: Sha256 | None = None
     deleted: bool = Field(default=False, description="Removed files instead of those that are there.")
+
+
+class FileQuery(FileFilter):
+    """What to look for, and which page of it."""
+
     cursor: Annotated[Words, Field(max_length=2_000)] | None = None
     limit: SearchLimit = 100
 
@@ -213,3 +220,289 @@ class Link(Answer):
 
     url: str
     expires_at: Moment
+
+
+# -- pages ---------------------------------------------------------------------------------------------------------
+
+Cursor = Annotated[Words, Field(max_length=2_000, description="Where the page before ended.")]
+
+
+class PageQuery(BaseModel):
+    """Which page."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cursor: Cursor | None = None
+    limit: SearchLimit = 100
+
+
+class SmallPageQuery(BaseModel):
+    """Which page, of at most 100."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cursor: Cursor | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 100
+
+
+# -- executions ----------------------------------------------------------------------------------------------------
+
+
+class Execution(Answer):
+    """One run of the workflow for one version."""
+
+    name: str
+    status: ExecutionStatus
+    state: str
+    lane: str
+    file_id: str
+    version_id: str
+    created_at: Moment
+    started_at: Moment | None
+    ended_at: Moment | None
+    pending_reason: str | None = Field(description="While it is pending: why, in words.")
+    error: str | None
+    cause: str | None
+    input: dict[str, Any]
+    output: dict[str, Any] | None
+
+
+class ExecutionPage(Answer):
+    """A page of executions, the newest first."""
+
+    items: list[Execution]
+    next: str | None
+
+
+class ExecutionQuery(SmallPageQuery):
+    """Which executions."""
+
+    status: ExecutionStatus | None = None
+    file_id: FileId | None = None
+
+
+class HistoryEvent(Answer):
+    """One thing that happened in an execution."""
+
+    sequence: int
+    at: Moment
+    state: str
+    event: str
+    attempt: int
+    input: dict[str, Any] | None
+    output: dict[str, Any] | None
+    error: str | None
+    cause: str | None
+
+
+class History(Answer):
+    """Everything that happened in an execution, in order."""
+
+    items: list[HistoryEvent]
+
+
+class Cancel(Asked):
+    """Why an execution is to be stopped."""
+
+    reason: Words = Field(default="cancelled over the API", min_length=1, max_length=500)
+
+
+# -- search --------------------------------------------------------------------------------------------------------
+
+
+class Figure(Answer):
+    """How many files."""
+
+    count: int
+    capped: bool = Field(description="There are this many or more.")
+
+
+class Facet(Figure):
+    """How many files have one value."""
+
+    value: str
+
+
+class Facets(Answer):
+    """What a search finds, counted by what it can be narrowed to; the most frequent first."""
+
+    total: Figure
+    kinds: list[Facet]
+    statuses: list[Facet]
+    tags: list[Facet]
+    folders: list[Facet]
+
+
+class FolderQuery(PageQuery):
+    """The folders of which folder."""
+
+    parent: Annotated[Words, Field(max_length=900, description="Empty: the top.")] = ""
+
+
+class Folder(Answer):
+    """A folder, and how many files are in it and below."""
+
+    path: str
+    files: int
+
+
+class FolderPage(Answer):
+    """A page of folders, by name."""
+
+    items: list[Folder]
+    next: str | None
+
+
+class SimilarFile(Answer):
+    """A file that looks like another."""
+
+    file: File
+    distance: int = Field(description="In how many of 64 bits they differ.")
+
+
+class SimilarList(Answer):
+    """What looks alike, the nearest first."""
+
+    items: list[SimilarFile]
+
+
+# -- collections ---------------------------------------------------------------------------------------------------
+
+
+class Collection(Answer):
+    """Files that a person put together, in their order."""
+
+    collection_id: str
+    name: str
+    description: str
+    cover: str | None = Field(description="The file_id of the file that stands for it; null: its first.")
+    owner: str
+    created_at: Moment
+    changed_at: Moment
+    files: int
+
+
+class CollectionPage(Answer):
+    """A page of collections, by name."""
+
+    items: list[Collection]
+    next: str | None
+
+
+class CollectionWish(Asked):
+    """A collection that is wanted."""
+
+    name: Words = Field(min_length=1, max_length=200)
+    description: Words = Field(default="", max_length=10_000)
+
+
+class CollectionEdit(Asked):
+    """What is to change; what is left out stays, an empty text or null clears."""
+
+    name: Words | None = Field(default=None, max_length=200)
+    description: Words | None = Field(default=None, max_length=10_000)
+    cover: Words | None = Field(default=None, max_length=64)
+
+
+class FileIds(Asked):
+    """Some files."""
+
+    file_ids: list[FileId] = Field(min_length=1, max_length=500)
+
+
+class Arrangement(FileIds):
+    """Where some files are to stand."""
+
+    before: FileId | None = Field(default=None, description="The file before which they stand; null: at the end.")
+
+
+# -- the edge ------------------------------------------------------------------------------------------------------
+
+
+class InvalidationQuery(SmallPageQuery):
+    """Which invalidations."""
+
+
+class InvalidationSummary(Answer):
+    """An invalidation in a list."""
+
+    id: str
+    status: str
+    created_at: Moment
+
+
+class InvalidationPage(Answer):
+    """A page of invalidations, the newest first."""
+
+    items: list[InvalidationSummary]
+    next: str | None
+
+
+class Invalidation(InvalidationSummary):
+    """One request to forget paths."""
+
+    reference: str
+    paths: list[str]
+
+
+class InvalidationWish(Asked):
+    """What the edge is to forget: a file's renditions, or exact paths."""
+
+    file_id: FileId | None = None
+    paths: list[Annotated[Words, Field(max_length=4_000)]] | None = Field(default=None, min_length=1, max_length=3_000)
+    reference: Words | None = Field(
+        default=None, min_length=1, max_length=128, description="The same reference is the same invalidation."
+    )
+
+
+# -- many files at once --------------------------------------------------------------------------------------------
+
+
+class BulkAct(StrEnum):
+    """What can be done with many files at once."""
+
+    TAG = "tag"
+    MOVE = "move"
+    DELETE = "delete"
+    UNDELETE = "undelete"
+    REPROCESS = "reprocess"
+
+
+class BulkWish(Asked):
+    """One act on many files."""
+
+    act: Annotated[BulkAct, Field(strict=False)]
+    file_ids: list[FileId] = Field(min_length=1, max_length=500)
+    add_tags: list[Words] = Field(default=[], max_length=100)
+    remove_tags: list[Words] = Field(default=[], max_length=100)
+    folder: Words | None = Field(default=None, max_length=900, description="Where to move them; empty: the top.")
+
+
+class ItemProblem(Answer):
+    """Why one of them failed."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    hint: str | None = None
+    error: str | None = None
+    code: str | None = None
+
+
+class BulkItem(Answer):
+    """What became of one file."""
+
+    file_id: str
+    file_path: str | None
+    execution: str | None
+    problem: ItemProblem | None
+
+
+class BulkOutcome(Answer):
+    """What became of each, in the order in which they were given."""
+
+    items: list[BulkItem]
+    done: int
+    failed: int
