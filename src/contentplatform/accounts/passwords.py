@@ -32,6 +32,9 @@ class Argon2Cost:
     lanes: int = 4
 
 
+USUAL_COST: Final = Argon2Cost()
+
+
 class Passwords:
     """Hashes passwords and compares them.
 
@@ -40,7 +43,7 @@ class Passwords:
         cost: of a hash that is made now; older ones tell their own.
     """
 
-    def __init__(self, random: Randomness, cost: Argon2Cost = Argon2Cost()) -> None:  # noqa: B008 - it is frozen
+    def __init__(self, random: Randomness, cost: Argon2Cost = USUAL_COST) -> None:
         self._random = random
         self._hasher = PasswordHasher(
             time_cost=cost.passes,

@@ -197,6 +197,9 @@ class AccountRules:
     """How often the use of a session or token is written down, at most."""
 
 
+USUAL_RULES: Final = AccountRules()
+
+
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
     """One thing that was done, or refused."""
@@ -417,7 +420,7 @@ class Accounts(ABC):
 
     @abstractmethod
     def tokens(self, user_id: str | None = None) -> tuple[Token, ...]:
-        """A user's, or everybody's, the newest first; those that expired, too, for thirty days."""
+        """A user's, or everybody's, the newest first; for thirty days also those that expired."""
 
     @abstractmethod
     def revoke_token(self, token_id: str, *, by: Principal) -> None:
@@ -447,14 +450,16 @@ class Accounts(ABC):
         """Give back what was charged for this; nothing where nothing was. Local: joins the open unit of work."""
 
     @abstractmethod
-    def used_bytes(self, user_id: str) -> int:
-        """What is charged to a user; 0 for somebody who is none."""
+    def transfer(self, reference: str, to: str) -> None:
+        """Let what was charged for ``reference`` stand for ``to`` from now on; nothing where nothing was.
 
-    # -- upkeep ----------------------------------------------------------------------------------------------
+        Raises:
+            Conflict: something is charged for ``to`` already.
+        """
 
     @abstractmethod
-    def sweep(self) -> int:
-        """Forget sessions that are over, tokens that expired a month ago, old pauses; how many of these."""
+    def used_bytes(self, user_id: str) -> int:
+        """What is charged to a user; 0 for somebody who is none."""
 
 
 # -- what every adapter checks ---------------------------------------------------------------------------------------
