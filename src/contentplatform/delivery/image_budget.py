@@ -13,6 +13,8 @@ from contentplatform.clock import Clock
 from contentplatform.errors import RateLimited
 
 _MOST_CLIENTS: Final = 10_000
+_MOST_AT_ONCE: Final = 32
+"""Jobs of one client that wait or run: the queue is for others, too."""
 _SITE_PREFIX: Final = 64
 """Of IPv6 one site has that many bits in common; all the rest of an address is its own to choose."""
 
@@ -21,6 +23,8 @@ _SITE_PREFIX: Final = 64
 class _Purse:
     seconds: float
     looked_at: float
+    jobs: int = 0
+    """That wait or run."""
 
 
 class CpuBudget:
@@ -42,10 +46,16 @@ class CpuBudget:
         """Take what a job will about cost; ``settle`` it afterwards.
 
         Raises:
-            RateLimited: the client has used up what it had.
+            RateLimited: the client has used up what it had, or has too many jobs under way.
         """
         with self._lock:
             purse = self._purse(_site_of(client))
+            if purse.jobs >= _MOST_AT_ONCE:
+                raise RateLimited(
+                    "making a picture",
+                    f"{_MOST_AT_ONCE} pictures are being made for you already",
+                    retry_after_seconds=1,
+                )
             if purse.seconds <= 0:
                 missing = min(seconds, self._most) - purse.seconds
                 raise RateLimited(
@@ -55,11 +65,14 @@ class CpuBudget:
                     hint="Pictures that are made already are served on",
                 )
             purse.seconds -= seconds
+            purse.jobs += 1
 
     def settle(self, client: str, reserved: float, used: float) -> None:
         """Say what a job really took. A purse may be overdrawn by jobs that were under way already."""
         with self._lock:
-            self._purse(_site_of(client)).seconds += reserved - used
+            purse = self._purse(_site_of(client))
+            purse.seconds += reserved - used
+            purse.jobs = max(0, purse.jobs - 1)
 
     def _purse(self, site: str) -> _Purse:
         now = self._clock.monotonic_seconds()

@@ -29,7 +29,7 @@ _HEADER_LIMIT: Final = 512
 _SPARED_SHARE: Final = 0.9
 """So much of the limit stays when room is made, so that it isn't made for each single picture."""
 _LOOK_SHARE: Final = 0.02
-"""After so much was added by this process it looks how much there is: others add, too."""
+"""After so much was added by this process it looks how much there is, and so much stays free: others add, too."""
 _FRESH_SECONDS: Final = 3_600.0
 """How far the time of an entry's last use may be behind: it is written once an hour, not with every look."""
 _PARTIAL: Final = ".partial-"
@@ -139,7 +139,7 @@ class ImageCache:
             self._unlooked_bytes = 0
         entries = sorted(self._entries())
         total = sum(size for _, size, _ in entries)
-        if total <= self._limit_bytes:
+        if total <= self._limit_bytes * (1 - _LOOK_SHARE):
             return
         for _, size, path in entries:
             if total <= self._limit_bytes * _SPARED_SHARE:

@@ -23,7 +23,7 @@ from contentplatform.delivery.rules import (
     VERSIONED_CACHE_CONTROL,
 )
 from contentplatform.delivery.transformed import Order, Transformer
-from contentplatform.errors import Cancelled, InvalidRequest
+from contentplatform.errors import Cancelled, InvalidRequest, RateLimited
 
 T = TypeVar("T")
 
@@ -78,7 +78,13 @@ class ImageRequests:
         picture = await self._in_thread(lambda: self._transformer.kept(order))
         result = Result.HIT
         if picture is None:
-            picture, result = await self._made(order, request.client), Result.MISS
+            try:
+                picture, result = await self._made(order, request.client), Result.MISS
+            except RateLimited:
+                picture = await self._in_thread(lambda: self._transformer.instead(order))
+                if picture is None:
+                    raise
+                return _stand_in(picture)
         return Content(
             content_type=picture.content_type,
             etag=picture.sha256,
@@ -106,6 +112,11 @@ class ImageRequests:
         """Wait for what is being made, and let go of everything. Idempotent."""
         self._transformer.close()
         self._readers.shutdown(wait=True, cancel_futures=True)
+
+
+def _stand_in(picture: KeptPicture) -> Content:
+    """A smaller picture for a viewer who has to wait for the right one; nobody keeps it."""
+    return Content(picture.content_type, picture.sha256, "no-store", picture.body, policy=CORS_HEADERS)
 
 
 def _cache_control(order: Order, version: str) -> str:

@@ -72,6 +72,16 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class StandIn:
+    """A rendition that there is already, to be shown where none can be made now."""
+
+    source: Source
+    content_type: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """A picture that somebody wants, of exactly these bytes."""
 
@@ -83,6 +93,8 @@ class Order:
     """The first that can be read is taken."""
     wanted: Transformation
     place: Place
+    stand_in: StandIn | None
+    """The largest rendition that fits the box, in a format that the viewer knows."""
 
 
 class Transformer:
@@ -142,7 +154,7 @@ class Transformer:
         wanted = options.order(accept, transparent=transparent)
         told = json.dumps([RECIPE, [source.sha256 for source in sources], asdict(wanted)], sort_keys=True)
         place = Place(file_id(key), shown.file_hash, hashlib.sha256(told.encode()).hexdigest()[:32])
-        return Order(key, shown.file_hash, sources, wanted, place)
+        return Order(key, shown.file_hash, sources, wanted, place, _stand_in(shown, wanted))
 
     def kept(self, order: Order) -> KeptPicture | None:
         """The picture, if it was made before."""
@@ -173,6 +185,20 @@ class Transformer:
             self._under_way[order.place] = future
         future.add_done_callback(lambda _: self._ended(order.place))
         return future
+
+    def instead(self, order: Order) -> KeptPicture | None:
+        """The stand-in, for a viewer who has to wait for the picture; None if there is none."""
+        if order.stand_in is None:
+            return None
+        source = order.stand_in.source
+        try:
+            with self._store.open(source.bucket, source.key, version_id=source.version_id) as reader:
+                body = reader.read()
+        except NotFound:
+            return None
+        return KeptPicture(
+            order.stand_in.content_type, source.sha256, order.stand_in.width, order.stand_in.height, body
+        )
 
     def close(self) -> None:
         """Take no more orders, and wait for those that are being made. Idempotent."""
@@ -324,6 +350,18 @@ def _sources(key: str, shown: Record | LedgerEntry) -> tuple[Source, ...]:
         found.append(Source(BucketRole.PRIMARY, key, shown.version_id, shown.file_hash))
     stand_ins = (Source(BucketRole.PROCESSED, each.stored_key, None, each.sha256) for each in _standing_for(shown))
     return (*found, *stand_ins)
+
+
+def _stand_in(shown: Record | LedgerEntry, wanted: Transformation) -> StandIn | None:
+    """The largest JPEG that fits, or WebP where the viewer knows it; a box that is to be filled has none."""
+    known = {"image/jpeg"} if wanted.format in {"jpeg", "png"} else {"image/jpeg", "image/webp"}
+    fitting = [
+        StandIn(Source(BucketRole.PROCESSED, each.stored_key, None, each.sha256), each.content_type, width, height)
+        for each in shown.renditions
+        if each.content_type in known and (width := each.width or 0) and (height := each.height or 0)
+        if width <= (wanted.width or width) and height <= (wanted.height or height) and each.name != "storyboard"
+    ]
+    return None if wanted.fills or not fitting else max(fitting, key=lambda found: found.width)
 
 
 def _standing_for(shown: Record | LedgerEntry) -> list[Rendition]:
