@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from contentplatform import log
 from contentplatform.clock import Clock, IdSource, parse_timestamp, timestamp
@@ -37,15 +37,14 @@ from contentplatform.errors import (
 )
 from contentplatform.ingest.service import CLAIM_METADATA
 from contentplatform.ingest.uploads import (
+    Allowance,
     Appending,
     Checksum,
     NewUpload,
-    NoQuota,
-    Quota,
+    NoLimits,
     Receiving,
     TooLarge,
     UploadKind,
-    UploadLimits,
     Uploads,
     UploadSession,
 )
@@ -74,24 +73,17 @@ SCHEMA: Final = Schema(
             "offset" INTEGER NOT NULL CHECK ("offset" >= 0 AND (length IS NULL OR "offset" <= length)),
             created_at TEXT NOT NULL,
             expires_at TEXT NOT NULL,
-            latest_end TEXT,            -- however long it takes, not beyond that
             claimed_type TEXT,
             expected_sha256 TEXT,
             create_only INTEGER NOT NULL,
             metadata TEXT NOT NULL,
             parts TEXT NOT NULL,
-            charged_bytes INTEGER NOT NULL,
+            by_link INTEGER NOT NULL,
             version_id TEXT,
             part_of TEXT                -- the upload that took a part's bytes
         ) STRICT;
         CREATE INDEX upload_sessions_by_owner ON upload_sessions (owner, created_at) WHERE version_id IS NULL;
         CREATE INDEX upload_sessions_by_end ON upload_sessions (expires_at);
-
-        CREATE TABLE upload_tallies (
-            owner TEXT PRIMARY KEY,
-            files INTEGER NOT NULL,
-            size_bytes INTEGER NOT NULL
-        ) STRICT, WITHOUT ROWID;
 
         CREATE TABLE upload_receipts (
             owner TEXT NOT NULL,
@@ -106,13 +98,14 @@ SCHEMA: Final = Schema(
 )
 _COLUMNS: Final = (
     'id, owner, key, kind, length, "offset", created_at, expires_at, claimed_type, expected_sha256, create_only,'
-    " metadata, parts, version_id, latest_end, charged_bytes, part_of"
+    " metadata, parts, version_id, by_link, part_of"
 )
 _CHECKPOINT_BYTES: Final = 128 << 20
 """So much of one piece may come before the offset follows: what a crash costs at most."""
 _CHECKPOINTS_AT_ONCE: Final = 4
 _EXPIRED_AT_ONCE: Final = 200
 _RETRY_AFTER_SECONDS: Final = 60
+T = TypeVar("T")
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -132,8 +125,6 @@ class _Row:
     """A session, and what only this module needs of it."""
 
     session: UploadSession
-    latest_end: datetime | None
-    charged_bytes: int
     part_of: str | None
 
     @classmethod
@@ -153,8 +144,9 @@ class _Row:
             metadata=json.loads(row[11]),
             parts=tuple(json.loads(row[12])),
             version_id=row[13],
+            by_link=bool(row[14]),
         )
-        return cls(session, parse_timestamp(row[14]) if row[14] else None, row[15], row[16])
+        return cls(session, row[15])
 
 
 class LocalUploads(Uploads):
@@ -166,7 +158,7 @@ class LocalUploads(Uploads):
         clock: for when uploads end.
         ids: for their names.
         rules: what is taken.
-        quota: whom the bytes are counted to.
+        allowance: who may send how much.
     """
 
     def __init__(
@@ -176,7 +168,7 @@ class LocalUploads(Uploads):
         clock: Clock,
         ids: IdSource,
         rules: UploadRules = UploadRules(),
-        quota: Quota | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
         if not isinstance(store, TakesStagedFiles) or not isinstance(store, KnowsContent):
             raise TypeError("the store can't stage files")
@@ -187,7 +179,7 @@ class LocalUploads(Uploads):
         self._clock = clock
         self._ids = ids
         self._rules = rules
-        self._quota = quota or NoQuota()
+        self._allowance = allowance or NoLimits()
         self.checkpoints = ThreadPoolExecutor(_CHECKPOINTS_AT_ONCE, thread_name_prefix="upload-checkpoint")
 
     # -- beginning ---------------------------------------------------------------------------------------------
@@ -201,12 +193,9 @@ class LocalUploads(Uploads):
             length = sum(part.offset for part in parts) if new.kind is UploadKind.FINAL else new.length
             self._check_length(length)
             self._refuse_too_many(transaction, new.owner)
-            self._count(transaction, replace(new, length=length))
-            session = self._session(new, length, now)
-            # The parts are counted to the owner already, and become this upload.
-            charged = 0 if new.kind is UploadKind.FINAL else length or 0
-            self._quota.charge(new.owner, charged)
-            self._insert(transaction, session, new.limits, charged)
+            session = self._session(replace(new, length=length), now)
+            session = replace(session, key=self._allowance.begin(new, session.id, session.expires_at))
+            self._insert(transaction, session)
             self.staging.stage(session.id, length or 0)
             return session
 
@@ -222,15 +211,9 @@ class LocalUploads(Uploads):
         if new.kind is not UploadKind.PARTIAL:
             check_key(new.key)
             check_options(_options(new.claimed_type, new.expected_sha256))
+        elif new.by_link:
+            raise Denied("sending a file", "a link takes no uploads in parts")
         self._check_length(new.length)
-        limits = new.limits
-        if limits is not None:
-            if limits.expires_at is not None and limits.expires_at <= self._clock.now():
-                raise Denied("sending a file", "the time for it is over")
-            if new.length is None and new.kind is not UploadKind.FINAL and limits.size_bytes is not None:
-                raise InvalidRequest("sending a file", "how many bytes it has must be told at the beginning here")
-            if limits.file_size_bytes is not None and (new.length or 0) > limits.file_size_bytes:
-                raise Denied("sending a file", f"it has {new.length} bytes; at most {limits.file_size_bytes} are taken")
         if new.create_only:
             self._refuse_existing(new.key)
 
@@ -261,43 +244,28 @@ class LocalUploads(Uploads):
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
 
-    def _count(self, transaction: Transaction, new: NewUpload) -> None:
-        """Count the upload to its owner's tally, within the limits; parts count with their bytes, not as files."""
-        files = 0 if new.kind is UploadKind.PARTIAL else 1
-        size_bytes = 0 if new.kind is UploadKind.FINAL else new.length or 0
-        before = transaction.row("SELECT files, size_bytes FROM upload_tallies WHERE owner = ?", (new.owner,)) or (0, 0)
-        limits = new.limits or UploadLimits()
-        if limits.files is not None and before[0] + files > limits.files:
-            raise Denied("sending a file", f"at most {limits.files} files are taken here")
-        if limits.size_bytes is not None and before[1] + size_bytes > limits.size_bytes:
-            raise Denied("sending a file", f"at most {limits.size_bytes} bytes are taken here in all")
-        _tally(transaction, new.owner, files, size_bytes)
-
-    def _session(self, new: NewUpload, length: int | None, now: datetime) -> UploadSession:
-        latest = None if new.limits is None else new.limits.expires_at
+    def _session(self, new: NewUpload, now: datetime) -> UploadSession:
         return UploadSession(
             id=self._ids.new_id(),
             owner=new.owner,
             key=new.key,
             kind=new.kind,
-            length=length,
+            length=new.length,
             offset=0,
             created_at=now,
-            expires_at=self._end_after(now, latest),
+            expires_at=now + timedelta(seconds=self._rules.keep_seconds),
             claimed_type=new.claimed_type,
             expected_sha256=new.expected_sha256,
             create_only=new.create_only,
             metadata=dict(new.metadata),
             parts=new.parts,
             version_id=None,
+            by_link=new.by_link,
         )
 
-    def _insert(
-        self, transaction: Transaction, session: UploadSession, limits: UploadLimits | None, charged: int
-    ) -> None:
-        latest = None if limits is None or limits.expires_at is None else timestamp(limits.expires_at)
+    def _insert(self, transaction: Transaction, session: UploadSession) -> None:
         transaction.run(
-            f"INSERT INTO upload_sessions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO upload_sessions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 session.id,
                 session.owner,
@@ -313,15 +281,10 @@ class LocalUploads(Uploads):
                 json.dumps(dict(session.metadata)),
                 json.dumps(session.parts),
                 None,
-                latest,
-                charged,
+                int(session.by_link),
                 None,
             ),
         )
-
-    def _end_after(self, now: datetime, latest: datetime | None) -> datetime:
-        end = now + timedelta(seconds=self._rules.keep_seconds)
-        return end if latest is None else min(end, latest)
 
     # -- looking -----------------------------------------------------------------------------------------------
 
@@ -393,19 +356,9 @@ class LocalUploads(Uploads):
             raise Denied(doing, "all its bytes are there")
 
     def _set_length(self, transaction: Transaction, upload_id: str, length: int) -> _Row:
-        row = _must_find(transaction, upload_id)
-        self._charge_up_to(transaction, row, length)
+        self._allowance.resize(_must_find(transaction, upload_id).session, length)
         transaction.run("UPDATE upload_sessions SET length = ? WHERE id = ?", (length, upload_id))
         return _must_find(transaction, upload_id)
-
-    def _charge_up_to(self, transaction: Transaction, row: _Row, size_bytes: int) -> None:
-        """Count bytes that were not announced when the upload began."""
-        more = size_bytes - row.charged_bytes
-        if more <= 0:
-            return
-        self._quota.charge(row.session.owner, more)
-        _tally(transaction, row.session.owner, 0, more)
-        transaction.run("UPDATE upload_sessions SET charged_bytes = ? WHERE id = ?", (size_bytes, row.session.id))
 
     def room(self, session: UploadSession) -> int | None:
         """How many more bytes an upload takes."""
@@ -416,12 +369,10 @@ class LocalUploads(Uploads):
         """Move the offset on; everything before it is durable."""
 
         def work(transaction: Transaction) -> UploadSession:
-            row = _find(transaction, upload_id)
-            if row is None:
-                raise _no_such(upload_id)
-            if row.session.length is None:
-                self._charge_up_to(transaction, row, offset)
-            end = timestamp(self._end_after(self._clock.now(), row.latest_end))
+            session = _must_find(transaction, upload_id).session
+            if session.length is None:
+                self._allowance.resize(session, offset)
+            end = timestamp(self._clock.now() + timedelta(seconds=self._rules.keep_seconds))
             transaction.run(
                 'UPDATE upload_sessions SET "offset" = ?, expires_at = ? WHERE id = ?', (offset, end, upload_id)
             )
@@ -476,9 +427,8 @@ class LocalUploads(Uploads):
         return finished[-1]
 
     def _finish(self, transaction: Transaction, upload_id: str, version_id: str) -> UploadSession:
-        row = _find(transaction, upload_id)
-        if row is None:
-            raise _no_such(upload_id)
+        row = _must_find(transaction, upload_id)
+        self._allowance.settle(row.session, version_id)
         end = timestamp(self._clock.now() + timedelta(seconds=self._rules.keep_seconds))
         transaction.run(
             "UPDATE upload_sessions SET version_id = ?, expires_at = ? WHERE id = ?", (version_id, end, upload_id)
@@ -553,13 +503,12 @@ class LocalUploads(Uploads):
             self._database.write(lambda transaction: self._end(transaction, upload_id))
 
     def _end(self, transaction: Transaction, upload_id: str) -> None:
-        """Forget an upload, and give back what it was charged for unless that became a version."""
+        """Forget an upload, and what was kept for it unless it became a version."""
         row = _find(transaction, upload_id)
         if row is None:
             return
         if row.session.version_id is None and row.part_of is None:
-            self._quota.release(row.session.owner, row.charged_bytes)
-            _tally(transaction, row.session.owner, -int(not row.session.partial), -row.charged_bytes)
+            self._allowance.release(row.session)
             self.staging.drop_staged(upload_id)
         transaction.run("DELETE FROM upload_sessions WHERE id = ?", (upload_id,))
 
@@ -633,10 +582,12 @@ class LocalUploads(Uploads):
         plain = _options(new.claimed_type, new.expected_sha256, create_only=new.create_only)
         options = replace(plain, storage_class=source.storage_class)  # in another class they would have to be copied
 
-        def work(transaction: Transaction) -> str:
-            self._count(transaction, new)
-            self._quota.charge(new.owner, new.length or 0)
-            return self._store.copy(source, BucketRole.PRIMARY, new.key, options).version_id
+        def work(_transaction: Transaction) -> str:
+            session = self._session(new, self._clock.now())
+            session = replace(session, key=self._allowance.begin(new, session.id, session.expires_at))
+            version = self._store.copy(source, BucketRole.PRIMARY, session.key, options)
+            self._allowance.settle(replace(session, offset=version.size_bytes), version.version_id)
+            return version.version_id
 
         return self._database.write(work)
 
@@ -646,7 +597,14 @@ class LocalUploads(Uploads):
             if made is not None:
                 return made
         self._check(new)
-        return _LocalReceiving(self, new, self.staging.open_unnamed(), idempotency_key)
+        session = self._session(new, self._clock.now())
+        if new.by_link:  # its key is one that nobody else is given; should we die, the link frees it by itself
+            key = self._together(lambda: self._allowance.begin(new, session.id, session.expires_at))
+            session = replace(session, key=key)
+        return _LocalReceiving(self, session, self.staging.open_unnamed(), idempotency_key)
+
+    def _together(self, work: Callable[[], T]) -> T:
+        return self._database.write(lambda _transaction: work())
 
     def _receipt(self, new: NewUpload, idempotency_key: str) -> str | None:
         with self._database.read() as connection:
@@ -660,37 +618,43 @@ class LocalUploads(Uploads):
             raise InvalidRequest(f"storing {new.key}", "this idempotency key stands for another file")
         return str(row[1])
 
-    def largest(self, new: NewUpload) -> int:
-        """How many bytes one upload may have."""
-        limit = None if new.limits is None else new.limits.file_size_bytes
-        most = self._rules.max_bytes if limit is None else min(limit, self._rules.max_bytes)
-        return most if new.length is None else min(most, new.length)
+    def largest(self, session: UploadSession) -> int:
+        """How many bytes an upload may have."""
+        return self._rules.max_bytes if session.length is None else session.length
 
-    def receive_all(self, new: NewUpload, staged: StagedFile, idempotency_key: str | None) -> str:
+    def receive_all(self, session: UploadSession, staged: StagedFile, idempotency_key: str | None) -> str:
         """Make the version of bytes that came in one go."""
-        new = replace(new, length=staged.size_bytes)
-        options = _options(new.claimed_type, new.expected_sha256, create_only=new.create_only)
+        options = _options(session.claimed_type, session.expected_sha256, create_only=session.create_only)
 
         def also(version: ObjectVersion) -> None:
-            self._database.write(lambda transaction: self._note(transaction, new, version.version_id, idempotency_key))
+            self._database.write(lambda transaction: self._note(transaction, session, version, idempotency_key))
 
         staged.seal()
-        version = self.staging.adopt(staged, BucketRole.PRIMARY, new.key, options, also)
+        version = self.staging.adopt(staged, BucketRole.PRIMARY, session.key, options, also)
         crashpoint("uploads.committed")
         return version.version_id
 
-    def _note(self, transaction: Transaction, new: NewUpload, version_id: str, idempotency_key: str | None) -> None:
-        self._count(transaction, new)
-        self._quota.charge(new.owner, new.length or 0)
-        if idempotency_key is not None:
-            end = timestamp(self._clock.now() + timedelta(seconds=self._rules.keep_seconds))
-            try:
-                transaction.run(
-                    "INSERT INTO upload_receipts VALUES (?, ?, ?, ?, ?)",
-                    (new.owner, idempotency_key, new.key, version_id, end),
-                )
-            except Conflict as error:
-                raise Conflict(f"storing {new.key}", "the same request is on its way twice") from error
+    def _note(
+        self, transaction: Transaction, session: UploadSession, version: ObjectVersion, idempotency_key: str | None
+    ) -> None:
+        came = replace(session, length=version.size_bytes, offset=version.size_bytes)
+        if not session.by_link:
+            self._allowance.begin(_as_new(came), came.id, came.expires_at)
+        self._allowance.settle(came, version.version_id)
+        if idempotency_key is None:
+            return
+        try:
+            transaction.run(
+                "INSERT INTO upload_receipts VALUES (?, ?, ?, ?, ?)",
+                (came.owner, idempotency_key, came.key, version.version_id, timestamp(came.expires_at)),
+            )
+        except Conflict as error:
+            raise Conflict(f"storing {came.key}", "the same request is on its way twice") from error
+
+    def release(self, session: UploadSession) -> None:
+        """Free what was kept for bytes that did not come."""
+        if session.by_link:
+            self._together(lambda: self._allowance.release(session))
 
 
 class _LocalAppending(Appending):
@@ -811,30 +775,43 @@ class _LocalAppending(Appending):
 class _LocalReceiving(Receiving):
     """Bytes on their way into a temporary file."""
 
-    def __init__(self, uploads: LocalUploads, new: NewUpload, staged: StagedFile, idempotency_key: str | None) -> None:
+    def __init__(
+        self, uploads: LocalUploads, session: UploadSession, staged: StagedFile, idempotency_key: str | None
+    ) -> None:
         self._uploads = uploads
-        self._new = new
+        self._session = session
         self._staged = staged
         self._idempotency_key = idempotency_key
-        self._largest = uploads.largest(new)
+        self._largest = uploads.largest(session)
+        self._ended = False
+
+    @property
+    def key(self) -> str:
+        return self._session.key
 
     def write(self, data: bytes) -> None:
         if self._staged.size_bytes + len(data) > self._largest:
-            raise TooLarge(f"storing {self._new.key}", f"more than {self._largest} bytes came")
+            raise TooLarge(f"storing {self.key}", f"more than {self._largest} bytes came")
         self._staged.write(data)
 
     def finish(self) -> str:
+        length = self._session.length
         try:
-            if self._new.length is not None and self._staged.size_bytes != self._new.length:
-                raise InvalidRequest(
-                    f"storing {self._new.key}", f"{self._staged.size_bytes} bytes came instead of {self._new.length}"
-                )
-            return self._uploads.receive_all(self._new, self._staged, self._idempotency_key)
-        finally:
+            if length is not None and self._staged.size_bytes != length:
+                raise InvalidRequest(f"storing {self.key}", f"{self._staged.size_bytes} bytes came instead of {length}")
+            version_id = self._uploads.receive_all(self._session, self._staged, self._idempotency_key)
+        except BaseException:
             self.abandon()
+            raise
+        self._ended = True
+        self._uploads.staging.discard(self._staged)
+        return version_id
 
     def abandon(self) -> None:
-        self._uploads.staging.discard(self._staged)
+        if not self._ended:
+            self._ended = True
+            self._uploads.staging.discard(self._staged)
+            self._uploads.release(self._session)
 
 
 def _options(claimed_type: str | None, expected_sha256: str | None, *, create_only: bool = False) -> PutOptions:
@@ -846,19 +823,16 @@ def _options(claimed_type: str | None, expected_sha256: str | None, *, create_on
     )
 
 
+def _as_new(session: UploadSession) -> NewUpload:
+    """What a session would have been asked for by."""
+    return NewUpload(session.owner, session.key, session.length, session.kind, by_link=session.by_link)
+
+
 def _waits_for_its_version(row: _Row) -> bool:
     session = row.session
     if session.version_id is not None or session.partial:
         return False
     return session.complete or session.kind is UploadKind.FINAL
-
-
-def _tally(transaction: Transaction, owner: str, files: int, size_bytes: int) -> None:
-    transaction.run(
-        "INSERT INTO upload_tallies VALUES (?, max(0, ?), max(0, ?)) ON CONFLICT (owner) DO UPDATE SET"
-        " files = max(0, files + ?), size_bytes = max(0, size_bytes + ?)",
-        (owner, files, size_bytes, files, size_bytes),
-    )
 
 
 def _find(connection: Connection, upload_id: str) -> _Row | None:

@@ -38,17 +38,6 @@ class UploadKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class UploadLimits:
-    """What an owner may send in all, as an upload link says; None: as much as comes."""
-
-    files: int | None = None
-    size_bytes: int | None = None
-    file_size_bytes: int | None = None
-    expires_at: datetime | None = None
-    """Nothing is taken after that, of sessions that were begun before neither."""
-
-
-@dataclass(frozen=True, slots=True)
 class NewUpload:
     """What somebody wants to send."""
 
@@ -66,7 +55,8 @@ class NewUpload:
     """What the client said of it, told back as it was; nothing here acts on it."""
     parts: tuple[str, ...] = ()
     """Ids of the parts, in their order, of a final upload."""
-    limits: UploadLimits | None = None
+    by_link: bool = False
+    """``owner`` is an upload link, and ``key`` only the name that the file has with who sends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +79,7 @@ class UploadSession:
     parts: tuple[str, ...]
     version_id: str | None
     """The version that it became."""
+    by_link: bool = False
 
     @property
     def complete(self) -> bool:
@@ -169,6 +160,11 @@ class Appending(ABC):
 class Receiving(ABC):
     """Bytes that come in one go and become a version, or nothing at all; used by one thread at a time."""
 
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """The key that the file will have."""
+
     @abstractmethod
     def write(self, data: bytes) -> None:
         """Take the next bytes. Raises as ``Appending.write``."""
@@ -190,9 +186,10 @@ class Uploads(ABC):
         """Begin an upload; durable. One of no bytes, or of parts that are all there, is a version on return.
 
         Raises:
-            InvalidRequest: the key can't name a file; a part is missing or unfinished; it is larger than is taken.
+            InvalidRequest: the key can't name a file; a part is missing or unfinished; the link takes no such file.
+            TooLarge: it has more bytes than are taken at once.
             Conflict: the file must not exist, and does.
-            Denied: over the limits that were handed in.
+            NotFound: the link is not open.
             RateLimited: the owner has too many open.
             QuotaExceeded: the owner has no room for it. NoSpace: the disk has none.
         """
@@ -253,23 +250,41 @@ class Uploads(ABC):
         """
 
 
-class Quota(Protocol):
-    """How many bytes an owner may have. Called inside the unit of work in which the bytes come or go."""
+class Allowance(Protocol):
+    """Who may send how much. Called in the unit of work in which an upload begins or ends."""
 
-    def charge(self, owner: str, size_bytes: int, /) -> None:
-        """Count bytes as the owner's. Raises QuotaExceeded if there is no room for them."""
+    def begin(self, new: NewUpload, upload_id: str, until: datetime, /) -> str:
+        """Keep room for an upload until then, and say under which key its file will be.
+
+        Raises:
+            QuotaExceeded: there is no room for it. NotFound, InvalidRequest, Conflict: the link takes no such file.
+        """
         ...
 
-    def release(self, owner: str, size_bytes: int, /) -> None:
-        """Count them no more."""
+    def resize(self, session: UploadSession, size_bytes: int, /) -> None:
+        """Keep so much room for an upload that had not said how much it needs. Raises as ``begin``."""
+        ...
+
+    def settle(self, session: UploadSession, version_id: str, /) -> None:
+        """It became a version: what was kept for it, and for its parts, is that version's. Raises as ``begin``."""
+        ...
+
+    def release(self, session: UploadSession, /) -> None:
+        """It will be none: what was kept for it is free."""
         ...
 
 
-class NoQuota:
-    """As much as comes."""
+class NoLimits:
+    """As much as comes, from anybody."""
 
-    def charge(self, owner: str, size_bytes: int, /) -> None:
+    def begin(self, new: NewUpload, upload_id: str, until: datetime, /) -> str:  # noqa: ARG002 - see Allowance
+        return new.key
+
+    def resize(self, session: UploadSession, size_bytes: int, /) -> None:
         """Nothing is counted."""
 
-    def release(self, owner: str, size_bytes: int, /) -> None:
+    def settle(self, session: UploadSession, version_id: str, /) -> None:
+        """Nothing is counted."""
+
+    def release(self, session: UploadSession, /) -> None:
         """Nothing was counted."""
