@@ -184,6 +184,40 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class UploadsSettings:
+    """``[uploads]``: what is taken from browsers and HTTP clients."""
+
+    max_bytes: int = _setting(5 << 40, "Size of one file", minimum=1)
+    max_open: int = _setting(1_000, "Uploads that one user, or one link, may have begun and not finished", minimum=1)
+    keep_seconds: float = _setting(604_800.0, "How long an upload lives after its last byte came", minimum=1)
+    idle_seconds: float = _setting(
+        30.0, "How long a client may send next to nothing in the middle of a body; what came is kept", minimum=0.1
+    )
+    form_files: int = _setting(1_000, "Files in one form", minimum=1)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountsSettings:
+    """``[accounts]``: who may do what, and how it is shown."""
+
+    session_idle_seconds: int = _setting(43_200, "A session ends when it was not used for so long", minimum=60)
+    session_lifetime_seconds: int = _setting(604_800, "A session ends after so long, however busy it is", minimum=60)
+    token_lifetime_days: int = _setting(
+        90, "How long a new API token lives, if nothing else is asked for", minimum=1, maximum=366
+    )
+    password_length: int = _setting(12, "Characters that a password has at least", minimum=8, maximum=128)
+    tries_allowed: int = _setting(
+        5, "Wrong passwords for a name before pauses begin; four times as many from one address", minimum=1, maximum=100
+    )
+    requests_per_minute: int = _setting(
+        1_200, "Requests to the API and the console of one user in a minute", minimum=10
+    )
+    address_requests_per_minute: int = _setting(
+        3_000, "Requests to the API and the console from one address in a minute", minimum=10
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class DeliverySettings:
     """``[delivery]``: what the local edge keeps, and how much it computes for its viewers."""
 
@@ -254,6 +288,8 @@ class Settings:
     workflow: WorkflowSettings = field(default_factory=WorkflowSettings)
     processing: ProcessingSettings = field(default_factory=ProcessingSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
+    uploads: UploadsSettings = field(default_factory=UploadsSettings)
+    accounts: AccountsSettings = field(default_factory=AccountsSettings)
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
     aws: AwsSettings = field(default_factory=AwsSettings)
 
@@ -265,6 +301,8 @@ TABLES: Final[Mapping[str, type[Any]]] = {
     "workflow": WorkflowSettings,
     "processing": ProcessingSettings,
     "server": ServerSettings,
+    "uploads": UploadsSettings,
+    "accounts": AccountsSettings,
     "delivery": DeliverySettings,
     "aws": AwsSettings,
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
+from contentplatform.app.people import LatePeople, open_accounts
 from contentplatform.clock import Clock, IdSource, RandomIds, SystemClock
 from contentplatform.errors import ConfigurationInvalid
 from contentplatform.ingest.library import Library
@@ -307,7 +308,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
 
     clock = clock or SystemClock()
     ids = ids or RandomIds()
-    folder = _data_folder(settings.data_folder)
+    folder = data_folder(settings.data_folder)
     database = open_database(folder, ids)
     try:
         store = LocalObjectStore(
@@ -357,6 +358,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
             ),
             edge=edge,
             processor=processor,
+            people=LatePeople(partial(open_accounts, settings, clock, ids, database=database)),
         )
     except BaseException:
         database.close()
@@ -375,10 +377,12 @@ def open_database(folder: Path, ids: IdSource) -> Database:
 
 def local_schemas() -> tuple[Schema, ...]:
     """Every room's tables, in the order in which they are made."""
+    from contentplatform.accounts import local as accounts  # noqa: PLC0415
     from contentplatform.catalog import local as catalog  # noqa: PLC0415
     from contentplatform.delivery import local as delivery  # noqa: PLC0415
     from contentplatform.ingest import drop_folder  # noqa: PLC0415
     from contentplatform.ingest import local as ingest  # noqa: PLC0415
+    from contentplatform.ingest import upload_sessions as uploads  # noqa: PLC0415
     from contentplatform.processing import transcoding  # noqa: PLC0415
     from contentplatform.schedule import local as schedule  # noqa: PLC0415
     from contentplatform.storage import local as storage  # noqa: PLC0415
@@ -393,6 +397,8 @@ def local_schemas() -> tuple[Schema, ...]:
         transcoding.SCHEMA,
         drop_folder.SCHEMA,
         schedule.SCHEMA,
+        uploads.SCHEMA,
+        accounts.SCHEMA,
     )
 
 
@@ -418,7 +424,8 @@ def class_folders(settings: Settings) -> dict[StorageClass, Path]:
     return folders
 
 
-def _data_folder(folder: Path) -> Path:
+def data_folder(folder: Path) -> Path:
+    """The folder, made if there is none. Raises ConfigurationInvalid where that is impossible."""
     try:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:
