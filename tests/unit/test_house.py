@@ -390,5 +390,6 @@ def test_rooms_are_migrated_in_an_order_that_never_changes() -> None:
         "transcoding",
         "drops",
         "schedule",
+        "uploads",
         "accounts",
     ]
