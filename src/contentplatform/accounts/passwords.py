@@ -6,13 +6,14 @@ import threading
 import unicodedata
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import Final
-
-from argon2 import PasswordHasher, Type
-from argon2.exceptions import InvalidHashError, VerificationError
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
 from contentplatform.accounts.credentials import Randomness
 from contentplatform.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 LENGTH_LIMIT: Final = 256
 """Characters. Argon2 would take more, and hash it before it could be refused."""
@@ -45,16 +46,22 @@ class Passwords:
 
     def __init__(self, random: Randomness, cost: Argon2Cost = USUAL_COST) -> None:
         self._random = random
-        self._hasher = PasswordHasher(
-            time_cost=cost.passes,
-            memory_cost=cost.memory_kib,
-            parallelism=cost.lanes,
+        self._cost = cost
+        self._nobodys = _unknown_hash(random, cost)
+        self._turn = threading.BoundedSemaphore(_AT_ONCE)
+
+    @cached_property
+    def _hasher(self) -> PasswordHasher:
+        from argon2 import PasswordHasher, Type  # noqa: PLC0415 - most commands have to do with no password
+
+        return PasswordHasher(
+            time_cost=self._cost.passes,
+            memory_cost=self._cost.memory_kib,
+            parallelism=self._cost.lanes,
             hash_len=_DIGEST_BYTES,
             salt_len=_SALT_BYTES,
             type=Type.ID,
         )
-        self._nobodys = _unknown_hash(random, cost)
-        self._turn = threading.BoundedSemaphore(_AT_ONCE)
 
     def hashed(self, password: str) -> str:
         """What is kept of a password: algorithm, cost, salt and hash in one text."""
@@ -68,6 +75,8 @@ class Passwords:
         """
         if len(password) > LENGTH_LIMIT:
             return False
+        from argon2.exceptions import InvalidHashError, VerificationError  # noqa: PLC0415 - as above
+
         with self._turn:
             try:
                 self._hasher.verify(kept or self._nobodys, _prepared(password))

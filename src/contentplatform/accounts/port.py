@@ -520,8 +520,11 @@ def check_quota(quota_bytes: int | None) -> None:
 
 def check_scopes(user: User, scopes: Iterable[Scope], folder: str) -> frozenset[Scope]:
     """The scopes of a token of this user. Raises InvalidRequest."""
-    wanted = frozenset(scopes)
     doing = f"making a token for {user.name}"
+    try:
+        wanted = frozenset(Scope(scope) for scope in scopes)
+    except ValueError:
+        raise InvalidRequest(doing, f"scopes are {', '.join(Scope)}") from None
     if not wanted:
         raise InvalidRequest(doing, "it needs one scope at least")
     if not wanted <= user.scopes:

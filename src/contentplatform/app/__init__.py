@@ -10,6 +10,7 @@ from contentplatform.app.local import (
     open_database,
     open_local,
 )
+from contentplatform.app.people import LatePeople, People, open_accounts
 
 __all__ = [
     "DATABASE_FILE_NAME",
@@ -17,12 +18,15 @@ __all__ = [
     "SCRATCH_FOLDER_NAME",
     "AwsHome",
     "Home",
+    "LatePeople",
     "LocalHome",
+    "People",
     "Platform",
     "bucket_names",
     "bucket_regions",
     "class_folders",
     "local_schemas",
+    "open_accounts",
     "open_aws",
     "open_database",
     "open_local",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from contentplatform.alerts.port import TOPIC_NAME
 from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
+from contentplatform.app.people import LatePeople, open_accounts
 from contentplatform.clock import Clock, SystemClock
 from contentplatform.ingest.library import Library
 from contentplatform.ingest.service import IngestService
@@ -217,6 +218,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
         ),
         edge=edge,
         processor=processor,
+        people=LatePeople(partial(open_accounts, settings, clock)),
     )
     return AwsHome(platform, aws, events=events, engine=engine, processor=processor)
 

@@ -15,6 +15,8 @@ from contentplatform.storage.port import BucketRole, ObjectStore
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from contentplatform.accounts.port import Accounts, AuditLog
+    from contentplatform.app.people import LatePeople
     from contentplatform.catalog.port import Catalog, Record
     from contentplatform.clock import Clock
     from contentplatform.config import Settings
@@ -47,6 +49,18 @@ class Platform:
     steps: Steps
     edge: Edge
     processor: MediaProcessor
+    people: LatePeople
+    """On AWS opened when somebody asks: in the data folder of the machine that serves."""
+
+    @property
+    def accounts(self) -> Accounts:
+        """Users, sessions, tokens, quotas."""
+        return self.people().accounts
+
+    @property
+    def audit(self) -> AuditLog:
+        """What was done, and refused."""
+        return self.people().audit
 
     def describe(self, record: Record) -> dict[str, Any]:
         """A record as the flat document that people and programs get."""
@@ -108,6 +122,7 @@ class Home(ABC):
 
     def close(self) -> None:
         """Let go of everything. Idempotent."""
+        self.platform.people.close()
         self.platform.processor.close()
 
 
