@@ -14,7 +14,20 @@ from contentplatform import __version__
 from contentplatform.app import Home
 from contentplatform.errors import PlatformError
 from contentplatform.web import problems
-from contentplatform.web.api import bulk, collections, contents, executions, files, invalidations, search, versions
+from contentplatform.web.api import (
+    bulk,
+    collections,
+    contents,
+    executions,
+    files,
+    invalidations,
+    me,
+    search,
+    shares,
+    users,
+    versions,
+    webhooks,
+)
 from contentplatform.web.api.route import PROBLEM_SCHEMA
 
 API_PREFIX: Final = "/api/v1"
@@ -31,6 +44,10 @@ _ROUTERS: Final = (
     collections.router,
     executions.router,
     invalidations.router,
+    shares.router,
+    webhooks.router,
+    me.router,
+    users.router,
 )
 
 

@@ -46,6 +46,8 @@ ETAG: Final[dict[int | str, dict[str, Any]]] = {
     200: {"headers": {"ETag": {"description": "The state, for If-Match.", "schema": {"type": "string"}}}}
 }
 
+TOLD_ONCE: Final[dict[str, Any]] = {"x-told-once": True}
+"""Marks a route whose answer has a secret in it: it is kept nowhere, not even for a repeated request."""
 NOT_MODIFIED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "You have this state already."}}
 BYTES: Final[dict[int | str, dict[str, Any]]] = {
     200: {

@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 
-from contentplatform.accounts.port import Principal, Scope
+from contentplatform.accounts.port import Accounts, AuditLog, Principal, Scope
 from contentplatform.app import Home, Platform
 from contentplatform.catalog.port import Collections
 from contentplatform.errors import Unauthenticated
+from contentplatform.hooks.port import Webhooks
+from contentplatform.sharing.port import Shares
 from contentplatform.web import problems
 
 
@@ -52,6 +54,30 @@ def part_of(request: Request, name: str) -> Any:
     return part
 
 
+def _accounts(request: Request) -> Accounts:
+    part: Accounts = part_of(request, "accounts")
+    return part
+
+
+def _audit(request: Request) -> AuditLog:
+    part: AuditLog = part_of(request, "audit")
+    return part
+
+
+def _shares(request: Request) -> Shares:
+    part: Shares = part_of(request, "shares")
+    return part
+
+
+def _webhooks(request: Request) -> Webhooks:
+    part: Webhooks = part_of(request, "webhooks")
+    return part
+
+
+AAccounts = Annotated[Accounts, Depends(_accounts)]
+AAuditLog = Annotated[AuditLog, Depends(_audit)]
+AShares = Annotated[Shares, Depends(_shares)]
+AWebhooks = Annotated[Webhooks, Depends(_webhooks)]
 ACollections = Annotated[Collections, Depends(_collections)]
 AHome = Annotated[Home, Depends(_home)]
 APlatform = Annotated[Platform, Depends(_platform)]

@@ -9,8 +9,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from contentplatform.accounts.port import Role, Scope
+from contentplatform.catalog.port import ChangeKind
 from contentplatform.clock import parse_timestamp
 from contentplatform.media import MediaKind, ProcessingStatus
+from contentplatform.sharing.port import TargetKind
 from contentplatform.workflow.port import ExecutionStatus
 
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -506,3 +509,338 @@ class BulkOutcome(Answer):
     items: list[BulkItem]
     done: int
     failed: int
+
+
+# -- people and programs -------------------------------------------------------------------------------------------
+
+Password = Annotated[Words, Field(min_length=1, max_length=256)]
+Lax = Field(strict=False)
+"""An enumeration is spelled as text."""
+
+
+class User(Answer):
+    """Somebody who can sign in."""
+
+    id: str
+    name: str
+    role: Role
+    folder: str = Field(description="All that exists for them; empty: everything.")
+    quota_bytes: int | None
+    used_bytes: int
+    created_at: Moment
+    password_is_generated: bool
+    disabled_at: Moment | None
+    signed_in_at: Moment | None
+
+
+class NewUser(User):
+    """A new user."""
+
+    password: str | None = Field(description="The one that was made up, told this once; null: it was given.")
+
+
+class UserList(Answer):
+    """All users, by name."""
+
+    items: list[User]
+
+
+class UserWish(Asked):
+    """A user who is wanted."""
+
+    name: Words = Field(min_length=1, max_length=64)
+    role: Annotated[Role, Lax]
+    password: Password | None = None
+    folder: Words = Field(default="", max_length=900)
+    quota_bytes: int | None = Field(default=None, ge=0, lt=2**62)
+
+
+class UserEdit(Asked):
+    """What is to change of a user; what is left out stays."""
+
+    role: Annotated[Role, Lax] | None = None
+    folder: Words | None = Field(default=None, max_length=900)
+    quota_bytes: int | None = Field(default=None, ge=0, lt=2**62, description="Null: no limit.")
+    password: Password | None = None
+    disabled: bool | None = None
+
+
+class Me(Answer):
+    """Who asks."""
+
+    id: str
+    name: str
+    role: Role
+    scopes: list[Scope]
+    folder: str
+    via: str
+    quota_bytes: int | None
+    used_bytes: int
+
+
+class NewPassword(Asked):
+    """Another password."""
+
+    current: Password
+    password: Password
+
+
+class Session(Answer):
+    """Somebody is signed in with one browser."""
+
+    id: str
+    created_at: Moment
+    last_seen_at: Moment
+    expires_at: Moment
+    source: str
+    agent: str
+    is_this: bool
+
+
+class SessionList(Answer):
+    """Where somebody is signed in, the newest first."""
+
+    items: list[Session]
+
+
+class Token(Answer):
+    """Lets a program act for a user."""
+
+    id: str
+    user_id: str
+    name: str
+    scopes: list[Scope]
+    folder: str
+    created_at: Moment
+    expires_at: Moment
+    last_used_at: Moment | None
+
+
+class NewToken(Token):
+    """A new token."""
+
+    secret: str = Field(description="Told this once.")
+
+
+class TokenList(Answer):
+    """Tokens, the newest first."""
+
+    items: list[Token]
+
+
+class TokenQuery(BaseModel):
+    """Whose tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user_id: Annotated[Words, Field(max_length=64)] | None = None
+    all: bool = False
+
+
+class TokenWish(Asked):
+    """A token that is wanted."""
+
+    name: Words = Field(min_length=1, max_length=100, description="What for.")
+    scopes: list[Annotated[Scope, Lax]] = Field(min_length=1, max_length=3)
+    folder: Words = Field(default="", max_length=900)
+    lifetime_days: int | None = Field(default=None, ge=1, le=3_660)
+    user_id: Words | None = Field(default=None, max_length=64, description="Whose; left out: yours.")
+
+
+class AuditQuery(SmallPageQuery):
+    """Which entries."""
+
+    who_id: Annotated[Words, Field(max_length=64)] = ""
+    act: Annotated[Words, Field(max_length=100, description="Acts that begin so.")] = ""
+
+
+class AuditEntry(Answer):
+    """One thing that was done, or refused."""
+
+    sequence: int
+    at: Moment
+    who: str
+    who_id: str
+    via: str
+    act: str
+    subject: str
+    details: dict[str, Any]
+    digest: str
+
+
+class AuditPage(Answer):
+    """A page of the audit log, the newest first."""
+
+    items: list[AuditEntry]
+    next: str | None
+
+
+# -- links ---------------------------------------------------------------------------------------------------------
+
+
+class Share(Answer):
+    """A link that shows files."""
+
+    id: str
+    target: TargetKind
+    name: str = Field(description="A file_id, a folder, or a collection's identifier.")
+    created_by: str
+    created_at: Moment
+    expires_at: Moment | None
+    allow_originals: bool
+    title: str
+    has_password: bool
+    revoked_at: Moment | None
+    views: int
+    last_used_at: Moment | None
+
+
+class Secret(Answer):
+    """The secret of a link."""
+
+    secret: str = Field(description="Told this once.")
+    path: str
+
+
+class NewShare(Share):
+    """A new share."""
+
+    secret: str = Field(description="Told this once.")
+    path: str
+
+
+class SharePage(Answer):
+    """A page of shares, the newest first."""
+
+    items: list[Share]
+    next: str | None
+
+
+class ShareQuery(SmallPageQuery):
+    """Which shares."""
+
+    file_id: FileId | None = None
+
+
+class ShareWish(Asked):
+    """What is to be shared: one of file_id, folder and collection_id."""
+
+    file_id: FileId | None = None
+    folder: Words | None = Field(default=None, min_length=1, max_length=900)
+    collection_id: Words | None = Field(default=None, min_length=1, max_length=64)
+    title: Words = Field(default="", max_length=1_000)
+    expires_at: When | None = None
+    allow_originals: bool = False
+    password: Password | None = None
+
+
+class UploadLink(Answer):
+    """A link that takes files in."""
+
+    id: str
+    folder: str
+    created_by: str
+    created_at: Moment
+    expires_at: Moment | None
+    message: str
+    max_files: int | None
+    max_bytes: int | None
+    max_file_bytes: int | None
+    kinds: list[MediaKind]
+    revoked_at: Moment | None
+    used_files: int
+    used_bytes: int
+
+
+class NewUploadLink(UploadLink):
+    """A new upload link."""
+
+    secret: str = Field(description="Told this once.")
+    path: str
+
+
+class UploadLinkPage(Answer):
+    """A page of upload links, the newest first."""
+
+    items: list[UploadLink]
+    next: str | None
+
+
+Limit = Annotated[int, Field(ge=1, lt=2**62)]
+
+
+class UploadLinkWish(Asked):
+    """What is to be taken in, and how much of it."""
+
+    folder: Words = Field(min_length=1, max_length=900)
+    message: Words = Field(default="", max_length=1_000)
+    expires_at: When | None = None
+    max_files: Limit | None = None
+    max_bytes: Limit | None = None
+    max_file_bytes: Limit | None = None
+    kinds: list[Annotated[MediaKind, Lax]] = Field(default=[], max_length=5)
+
+
+# -- webhooks ------------------------------------------------------------------------------------------------------
+
+
+class Webhook(Answer):
+    """Where changes are told."""
+
+    id: str
+    url: str
+    events: list[ChangeKind] = Field(description="Empty: every change.")
+    created_by: str
+    created_at: Moment
+    active: bool
+    attempts: int
+    due_at: Moment | None
+    last_status: str
+    last_at: Moment | None
+    given_up: int
+
+
+class NewWebhook(Webhook):
+    """A new webhook."""
+
+    secret: str = Field(description="Told this once.")
+
+
+class WebhookSecret(Answer):
+    """What a webhook's messages are signed with."""
+
+    secret: str = Field(description="Told this once.")
+
+
+class WebhookList(Answer):
+    """Every webhook, the newest first."""
+
+    items: list[Webhook]
+
+
+class WebhookWish(Asked):
+    """A webhook that is wanted."""
+
+    url: Words = Field(min_length=1, max_length=2_000)
+    events: list[Annotated[ChangeKind, Lax]] = Field(default=[], max_length=20)
+
+
+class WebhookEdit(Asked):
+    """Whether it is told anything."""
+
+    active: bool
+
+
+class WebhookFailure(Answer):
+    """A message that was given up."""
+
+    id: str
+    sequence: int
+    why: str
+    at: Moment
+
+
+class WebhookFailures(Answer):
+    """The oldest messages that were given up."""
+
+    items: list[WebhookFailure]
