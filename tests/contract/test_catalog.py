@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,17 @@ import pytest
 
 from contentplatform import media
 from contentplatform.catalog.local import SCHEMA, LocalCatalog
-from contentplatform.catalog.port import Catalog, Record, RecordPage, SearchQuery
+from contentplatform.catalog.port import (
+    Catalog,
+    ChangeKind,
+    Facets,
+    Figure,
+    Folder,
+    HasChanges,
+    Record,
+    RecordPage,
+    SearchQuery,
+)
 from contentplatform.drivers.boto import Aws
 from contentplatform.drivers.sqlite import Database
 from contentplatform.errors import Conflict, ErrorCode, InvalidRequest, NotFound, PlatformError
@@ -479,6 +489,178 @@ def check_hostile_tags_and_keys_are_kept_as_they_are(home: Home) -> None:
     assert home.find(folder="/".join(["d"] * 400) + "/..") == [key]
 
 
+def figures(counted: Mapping[Any, Figure]) -> dict[Any, int]:
+    """Counts by value; none of them may be capped."""
+    assert not any(figure.capped for figure in counted.values())
+    return {value: figure.count for value, figure in counted.items()}
+
+
+def facets(home: Home, **conditions: Any) -> Facets:
+    """What a query finds, counted, once every search has seen every write."""
+    home.settle()
+    return home.catalog.facets(SearchQuery(**conditions))
+
+
+def fill_for_counting(home: Home) -> None:
+    """A few files of several kinds, in several folders; one of them is deleted."""
+    done, failed = ProcessingStatus.COMPLETED, ProcessingStatus.FAILED
+    home.catalog.put(make_record("a/b/1.jpg", 1, tags=("x", "Y", "x"), status=done))
+    home.catalog.put(make_record("a/2.mp4", 2, kind=MediaKind.VIDEO, status=failed, tags=("x",)))
+    home.catalog.put(make_record("ab/3.jpg", 3, tags=("z z", "x", "Y")))
+    home.catalog.put(make_record("/a/4.jpg", 4))
+    home.catalog.put(make_record("top.jpg", 5, status=done))
+    home.catalog.put(make_record("a/gone.jpg", 6, tags=("x",), deleted_at=NOON))
+
+
+def check_the_whole_library_is_counted(home: Home) -> None:
+    assert facets(home) == Facets(Figure(0), {}, {}, {}, {})
+    fill_for_counting(home)
+    found = facets(home)
+    assert found.total == Figure(5)
+    assert list(figures(found.kinds).items()) == [(MediaKind.IMAGE, 4), (MediaKind.VIDEO, 1)]
+    pending = ProcessingStatus.PENDING
+    expected = [(ProcessingStatus.COMPLETED, 2), (pending, 2), (ProcessingStatus.FAILED, 1)]
+    assert list(figures(found.statuses).items()) == expected
+    assert list(figures(found.tags).items()) == [("x", 3), ("Y", 2), ("z z", 1)]
+    assert list(figures(found.folders).items()) == [("a", 2), ("/a", 1), ("ab", 1)]
+    assert facets(home, folder="") == found
+
+
+def check_what_a_query_finds_is_counted(home: Home) -> None:
+    fill_for_counting(home)
+    found = facets(home, folder="a")
+    assert (found.total, figures(found.folders), figures(found.tags)) == (Figure(2), {"a/b": 1}, {"x": 2, "Y": 1})
+    assert figures(found.kinds) == {MediaKind.IMAGE: 1, MediaKind.VIDEO: 1}
+    found = facets(home, text="jpg", tag="x")
+    assert (found.total, figures(found.folders)) == (Figure(2), {"a": 1, "ab": 1})
+    found = facets(home, folder="a", deleted=True)
+    assert (found.total, figures(found.tags)) == (Figure(1), {"x": 1})
+    for nothing in ({"text": "!!"}, {"folder": "b"}, {"tag": "none"}, {"text": "missing"}, {"file_hash": "f" * 64}):
+        assert facets(home, **nothing) == Facets(Figure(0), {}, {}, {}, {}), nothing
+
+
+def check_counters_follow_every_change(home: Home) -> None:
+    record = home.catalog.put(make_record("a/b/1.jpg", tags=("x", "y")))
+    record = home.catalog.put(replace(record, tags=("y", "z"), status=ProcessingStatus.COMPLETED))
+    found = facets(home)
+    assert (found.total, figures(found.tags)) == (Figure(1), {"y": 1, "z": 1})
+    assert figures(found.statuses) == {ProcessingStatus.COMPLETED: 1}
+    record = home.catalog.put(replace(record, upload_time=NOON + timedelta(days=1)))
+    assert facets(home) == found
+    assert figures(facets(home, text="jpg").tags) == {"y": 1, "z": 1}
+    record = home.catalog.put(replace(record, deleted_at=NOON))
+    assert facets(home) == Facets(Figure(0), {}, {}, {}, {})
+    record = home.catalog.put(replace(record, deleted_at=None))
+    assert facets(home) == found
+    move(home.catalog, "a/b/1.jpg", "c/1.jpg")
+    assert figures(facets(home).folders) == {"c": 1}
+    moved = home.catalog.get(media.file_id("c/1.jpg"))
+    home.catalog.remove(moved.file_id, moved.revision)
+    assert facets(home) == Facets(Figure(0), {}, {}, {}, {})
+
+
+def check_hostile_names_are_counted_or_left_out(home: Home) -> None:
+    long, odd = "l" * 901, "\ud800"
+    key = "/".join(("d" * 200, "~", "\N{LATIN SMALL LETTER E WITH ACUTE}", "'\"%", "x.jpg"))
+    home.catalog.put(make_record(key, tags=(long, odd, "k" * 900, "a\0b", "'--", "")))
+    assert figures(facets(home).tags) == {"k" * 900: 1, "a\0b": 1, "'--": 1, "": 1}
+    assert figures(facets(home, text="jpg").tags) == {"k" * 900: 1, "a\0b": 1, "'--": 1, "": 1}
+    folder = ""
+    for name in key.split("/")[:-1]:
+        (found,) = home.catalog.folders(folder).folders
+        assert (found.path, found.files) == (f"{folder}/{name}".lstrip("/"), 1)
+        folder = found.path
+    assert home.catalog.folders(folder).folders == ()
+
+
+def check_folders_are_listed_by_name_in_pages(home: Home) -> None:
+    names = ["B", "a", "a b", "b", "\N{LATIN SMALL LETTER E WITH ACUTE}"]
+    for number, name in enumerate(reversed(names)):
+        home.catalog.put(make_record(f"top/{name}/{number}.jpg", number))
+        home.catalog.put(make_record(f"top/{name}/below/{number}.jpg", number))
+    home.catalog.put(make_record("top/0.jpg"))
+    home.catalog.put(make_record("top/gone/1.jpg", deleted_at=NOON))
+    home.settle()
+    assert home.catalog.folders().folders == (Folder("top", 11),)
+    found: list[Folder] = []
+    cursor: str | None = None
+    while True:
+        page = home.catalog.folders("top", cursor=cursor, limit=2)
+        found += page.folders
+        cursor = page.cursor
+        if cursor is None:
+            break
+        assert len(page.folders) == 2
+        with raises(InvalidRequest):
+            home.catalog.folders("", cursor=cursor)
+    assert found == [Folder(f"top/{name}", 2) for name in names]
+    assert home.catalog.folders("top/a").folders == (Folder("top/a/below", 1),)
+    assert home.catalog.folders("nothing").folders == ()
+    for limit in (0, 1_001):
+        with raises(InvalidRequest):
+            home.catalog.folders(limit=limit)
+
+
+def hashed(key: str, minute: int, value: int, **fields: Any) -> Record:
+    """A picture with a perceptual hash."""
+    return make_record(key, minute, processing_metadata={"perceptual_hash": f"{value:016x}"}, **fields)
+
+
+def check_similar_pictures_are_found_nearest_first(home: Home) -> None:
+    own = 0x0123_4567_89AB_CDEF
+    spread = 0x0101_0101_0101_0101
+    home.catalog.put(hashed("own.jpg", 0, own))
+    home.catalog.put(hashed("same.jpg", 1, own))
+    home.catalog.put(hashed("newer-same.jpg", 2, own))
+    home.catalog.put(hashed("three.jpg", 3, own ^ 0b111))
+    home.catalog.put(hashed("eight.jpg", 4, own ^ spread))
+    home.catalog.put(hashed("fifteen.jpg", 5, own ^ (spread * 3 ^ 1)))
+    home.catalog.put(hashed("sixteen.jpg", 6, own ^ spread * 3))
+    home.catalog.put(hashed("gone.jpg", 7, own, deleted_at=NOON))
+    home.catalog.put(make_record("without.jpg", 8))
+    home.catalog.put(make_record("odd.jpg", 9, processing_metadata={"perceptual_hash": "no hash"}))
+    home.settle()
+
+    def alike(key: str, **options: int) -> list[tuple[str, int]]:
+        found = home.catalog.similar(media.file_id(key), **options)
+        return [(each.record.file_path, each.distance) for each in found]
+
+    nearest = [("newer-same.jpg", 0), ("same.jpg", 0), ("three.jpg", 3), ("eight.jpg", 8)]
+    assert alike("own.jpg") == nearest
+    assert alike("own.jpg", limit=1) == nearest[:1]
+    assert alike("own.jpg", max_distance=0) == nearest[:2]
+    assert alike("own.jpg", max_distance=7) == nearest[:3]
+    assert alike("own.jpg", max_distance=15) == [*nearest, ("fifteen.jpg", 15)]
+    assert alike("gone.jpg", max_distance=0) == [*nearest[:2], ("own.jpg", 0)]
+    assert (alike("without.jpg"), alike("odd.jpg")) == ([], [])
+    with raises(NotFound):
+        alike("nothing.jpg")
+    for options in ({"limit": 0}, {"limit": 1_001}, {"max_distance": -1}, {"max_distance": 16}):
+        with raises(InvalidRequest):
+            alike("own.jpg", **options)
+
+
+def check_likeness_follows_changes(home: Home) -> None:
+    home.catalog.put(hashed("own.jpg", 0, 0))
+    other = home.catalog.put(hashed("other.jpg", 1, 1))
+
+    def alike() -> list[int]:
+        home.settle()
+        return [each.distance for each in home.catalog.similar(media.file_id("own.jpg"))]
+
+    assert alike() == [1]
+    other = home.catalog.put(replace(other, processing_metadata={"perceptual_hash": f"{3:016x}"}))
+    assert alike() == [2]
+    other = home.catalog.put(replace(other, upload_time=NOON + timedelta(days=1)))
+    assert alike() == [2]
+    other = home.catalog.put(replace(other, deleted_at=NOON))
+    assert alike() == []
+    other = home.catalog.put(replace(other, deleted_at=None))
+    assert alike() == [2]
+    home.catalog.remove(other.file_id, other.revision)
+    assert alike() == []
+
+
 CHECKS = [check for name, check in sorted(globals().items()) if name.startswith("check_")]
 
 
@@ -513,6 +695,81 @@ def test_contract(make_home: Any, check: Callable[[Home], None], tmp_path: Path)
     """Every catalog passes every check."""
     with make_home(tmp_path) as home:
         check(home)
+
+
+# -- what happened, in the homes that tell -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make_home", [fake_home, local_home])
+def test_what_happens_is_told_in_order(make_home: Any, tmp_path: Path) -> None:
+    """Each write is one change, in order; what is asked for behind the newest is a gap."""
+    with make_home(tmp_path) as home:
+        catalog = home.catalog
+        assert isinstance(catalog, (LocalCatalog, FakeCatalog))
+        assert isinstance(catalog, HasChanges)
+        begin = catalog.newest_change()
+        assert catalog.changes(begin).changes == ()
+        one = catalog.put(make_record("a.jpg"))
+        one = catalog.put(replace(one, status=ProcessingStatus.COMPLETED))
+        one = catalog.put(replace(one, title="t"))
+        one = catalog.put(replace(one, version_id="v2", status=ProcessingStatus.PENDING))
+        one = catalog.put(replace(one, status=ProcessingStatus.FAILED))
+        one = catalog.put(replace(one, deleted_at=NOON))
+        one = catalog.put(replace(one, deleted_at=None))
+        with raises(Conflict):
+            catalog.put(replace(one, revision=1))
+        move(catalog, "a.jpg", "b.jpg")
+        moved = catalog.get(media.file_id("b.jpg"))
+        catalog.remove(moved.file_id, moved.revision)
+        page = catalog.changes(begin)
+        assert not page.gap
+        assert [(change.what, change.file_path) for change in page.changes] == [
+            (ChangeKind.ADDED, "a.jpg"),
+            (ChangeKind.COMPLETED, "a.jpg"),
+            (ChangeKind.CHANGED, "a.jpg"),
+            (ChangeKind.REPLACED, "a.jpg"),
+            (ChangeKind.FAILED, "a.jpg"),
+            (ChangeKind.DELETED, "a.jpg"),
+            (ChangeKind.UNDELETED, "a.jpg"),
+            (ChangeKind.ADDED, "b.jpg"),
+            (ChangeKind.MOVED, "a.jpg"),
+            (ChangeKind.REMOVED, "b.jpg"),
+        ]
+        assert [change.moved_to for change in page.changes if change.moved_to] == [moved.file_id]
+        numbers = [change.sequence for change in page.changes]
+        assert numbers == sorted(set(numbers))
+        assert catalog.newest_change() == numbers[-1]
+        assert catalog.changes(numbers[-4], 2).changes == page.changes[-3:-1]
+        assert not catalog.changes(numbers[-1]).gap
+        for unknown in (numbers[-1] + 1, 2**70, -1):
+            assert catalog.changes(unknown).gap, unknown
+        for limit in (0, 1_001):
+            with raises(InvalidRequest):
+                catalog.changes(begin, limit)
+
+
+def test_what_is_long_ago_is_forgotten_and_said_to_be(tmp_path: Path) -> None:
+    """After a week, and a thousand changes, whoever comes back hears of a gap; whoever kept up does not."""
+    with local_home(tmp_path) as home:
+        catalog = home.catalog
+        assert isinstance(catalog, LocalCatalog)
+        begin = catalog.newest_change()
+        record = catalog.put(make_record("a.jpg"))
+        clock = catalog._clock
+        assert isinstance(clock, FakeClock)
+        clock.advance(8 * 86_400)
+        noted: list[int] = []
+
+        def change_until_something_is_forgotten() -> None:
+            latest = record
+            for number in range(1_001 - (begin + 1) % 1_000):
+                latest = catalog.put(replace(latest, title=f"{number}"))
+                noted.append(catalog.newest_change())
+
+        catalog._database.write(lambda _transaction: change_until_something_is_forgotten())
+        assert catalog.changes(begin).gap
+        assert not catalog.changes(noted[0]).gap
+        assert catalog.changes(noted[0]).changes[0].sequence == noted[1]
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -355,7 +355,7 @@ def test_ci_runs_what_the_readme_says() -> None:
 RELEASED_MIGRATIONS: Final[dict[str, tuple[str, ...]]] = {
     "storage": ("001ede30fb012404", "31ce9273f71b60ef"),
     "ingest": ("a8e60366a83918a0",),
-    "catalog": ("38ffe463aff35e22",),
+    "catalog": ("38ffe463aff35e22", "21ab2eebfad98405"),
     "workflow": ("6b1050632dbc5286", "7c5c67aee13ec96a"),
     "delivery": ("527fff134d28c227",),
     "transcoding": ("9ebbf8e0ea384df6", "de848956b78f58d0"),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from contentplatform.catalog.port import RECORD_LIMIT_BYTES, LedgerEntry, Record, Rendition
+from contentplatform.catalog.port import RECORD_LIMIT_BYTES, Collection, LedgerEntry, Record, Rendition
 from contentplatform.clock import parse_timestamp, timestamp
 from contentplatform.errors import Corrupt, ErrorCode, InvalidRequest
 from contentplatform.media import (
@@ -278,6 +278,51 @@ def decode_manifest(content: bytes) -> tuple[Record, tuple[LedgerEntry, ...]]:
     except ValueError as error:
         raise Corrupt("reading a catalog manifest", "it is not JSON") from error
     return from_manifest(document)
+
+
+def encode_collection(collection: Collection, file_ids: Iterable[str]) -> bytes:
+    """A collection and its files as the bytes of an object."""
+    document = {
+        "format": MANIFEST_FORMAT,
+        "collection_id": collection.collection_id,
+        "name": collection.name,
+        "description": collection.description,
+        "cover": collection.cover,
+        "owner": collection.owner,
+        "created_at": timestamp(collection.created_at),
+        "changed_at": timestamp(collection.changed_at),
+        "revision": collection.revision,
+        "files": list(file_ids),
+    }
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def decode_collection(content: bytes) -> tuple[Collection, tuple[str, ...]]:
+    """The inverse of :func:`encode_collection`.
+
+    Raises:
+        Corrupt: it is no collection.
+    """
+    doing = "reading a kept collection"
+    try:
+        document = json.loads(content)
+        if document["format"] != MANIFEST_FORMAT:
+            raise Corrupt(doing, f"its format is {document['format']}", hint="Use a newer version of the platform")
+        files = tuple(document["files"])
+        collection = Collection(
+            collection_id=document["collection_id"],
+            name=document["name"],
+            description=document["description"],
+            cover=document["cover"],
+            owner=document["owner"],
+            created_at=parse_timestamp(document["created_at"]),
+            changed_at=parse_timestamp(document["changed_at"]),
+            files=len(files),
+            revision=document["revision"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise Corrupt(doing, "it is not what one is kept as", private=f"{type(error).__name__}: {error}") from error
+    return collection, files
 
 
 def _without_revision(document: dict[str, Any]) -> dict[str, Any]:

@@ -140,6 +140,18 @@ def page_statement(
     view: Connection, query: SearchQuery, text: TextQuery | None, before: int | None
 ) -> tuple[str, list[Any]]:
     """The SELECT for one page and its parameters, but for the limit at its end."""
+    found, parameters = found_statement(view, query, text, before)
+    statement = (
+        f"SELECT d.position, d.document FROM ({found}) AS p"  # noqa: S608 - made of literals of this module
+        " CROSS JOIN catalog_documents AS d ON d.position = p.position"
+    )
+    return statement, parameters
+
+
+def found_statement(
+    view: Connection, query: SearchQuery, text: TextQuery | None, before: int | None
+) -> tuple[str, list[Any]]:
+    """The SELECT for the positions of what matches, the newest first, and its parameters, but for the limit."""
     way = _text_way(query, text) if text is not None else _best_way(view, query)
     conditions, parameters = [way.condition], list(way.parameters)
     for condition, values in _filters(query):
@@ -149,9 +161,8 @@ def page_statement(
         conditions.append(f"{way.position} {condition}")
         parameters.append(bound)
     statement = (
-        "SELECT d.position, d.document"  # noqa: S608 - every part is a literal of this module; values are parameters
-        f" FROM (SELECT {way.position} AS position FROM {way.source} WHERE {' AND '.join(conditions)}"
-        f" ORDER BY {way.position} DESC LIMIT ?) AS p CROSS JOIN catalog_documents AS d ON d.position = p.position"
+        f"SELECT {way.position} AS position FROM {way.source}"  # noqa: S608 - made of literals; values are parameters
+        f" WHERE {' AND '.join(conditions)} ORDER BY {way.position} DESC LIMIT ?"
     )
     return statement, parameters
 

@@ -12,6 +12,9 @@ from dataclasses import replace
 from typing import Final
 
 from contentplatform.catalog.codec import decode_entry, decode_record, encode_entry, encode_record
+from contentplatform.catalog.counting import COUNTING, alike, change_counts, count_matches, folders_below
+from contentplatform.catalog.facets import NOTHING
+from contentplatform.catalog.history import HISTORY, change_between, changes_after, newest_change, note_change
 from contentplatform.catalog.index import (
     INDEX_GAPS,
     Placed,
@@ -21,14 +24,24 @@ from contentplatform.catalog.index import (
     index_batch,
     page_statement,
 )
+from contentplatform.catalog.likeness import check_likeness, hash_of, nearest
+from contentplatform.catalog.local_collections import COLLECTIONS, follow_removal
 from contentplatform.catalog.port import (
+    CHANGES_PAGE_SIZE,
     INDEX_BATCH,
     SEARCH_PAGE_SIZE,
+    SIMILAR_DISTANCE,
+    SIMILAR_LIMIT,
     Catalog,
+    ChangeKind,
+    ChangePage,
+    Facets,
+    FolderPage,
     LedgerEntry,
     Record,
     RecordPage,
     SearchQuery,
+    Similar,
 )
 from contentplatform.catalog.revisions import refuse_collision, refuse_stale
 from contentplatform.catalog.search import check_limit, read_cursor, text_query, write_cursor
@@ -100,6 +113,7 @@ SCHEMA: Final = Schema(
             prefix='3 4 5 6 7 8 9 10 11 12', tokenize="ascii tokenchars '#'"
         );
         """,
+        COUNTING + HISTORY + COLLECTIONS,
     ),
 )
 
@@ -139,6 +153,9 @@ class LocalCatalog(Catalog):
             placed = Placed(free_position(transaction, record.upload_time), record)
         _write_rows(transaction, placed, document)
         change_labels(transaction, known, placed)
+        change_counts(transaction, known, placed)
+        what = change_between(None if known is None else known.record, record)
+        note_change(transaction, self._clock.now(), record, what)
         if known is None:
             transaction.run("DELETE FROM catalog_redirects WHERE file_id = ?", (record.file_id,))
         elif known.position != placed.position:
@@ -161,6 +178,10 @@ class LocalCatalog(Catalog):
         transaction.run("DELETE FROM catalog_documents WHERE position = ?", (known.position,))
         transaction.run("DELETE FROM catalog_ledger WHERE file_id = ?", (file_id,))
         change_labels(transaction, known, None)
+        change_counts(transaction, known, None)
+        follow_removal(transaction, file_id, moved_to)
+        what = ChangeKind.REMOVED if moved_to is None else ChangeKind.MOVED
+        note_change(transaction, self._clock.now(), known.record, what, moved_to)
         self._enqueue(transaction, (file_id,))
         if moved_to is not None:
             _redirect(transaction, file_id, moved_to)
@@ -251,6 +272,49 @@ class LocalCatalog(Catalog):
         page = rows[:limit]
         following = write_cursor(str(page[-1][0]), scope, self._cursor_key) if len(rows) > limit else None
         return RecordPage(tuple(decode_record(document) for _, document in page), following)
+
+    def facets(self, query: SearchQuery) -> Facets:
+        text = text_query(query.text)
+        if text is not None and text.empty:
+            return NOTHING
+        with self._database.snapshot() as view:
+            return count_matches(view, replace(query, folder=query.folder or None), text)
+
+    def folders(self, parent: str = "", *, cursor: str | None = None, limit: int = SEARCH_PAGE_SIZE) -> FolderPage:
+        check_limit(limit, "listing folders")
+        scope = f"folders {parent}"
+        after = "" if cursor is None else read_cursor(cursor, scope, self._cursor_key)
+        with self._database.read() as view:
+            found = folders_below(view, parent, after, limit + 1)
+        following = write_cursor(found[limit - 1].path, scope, self._cursor_key) if len(found) > limit else None
+        return FolderPage(tuple(found[:limit]), following)
+
+    def similar(
+        self, file_id: str, *, limit: int = SIMILAR_LIMIT, max_distance: int = SIMILAR_DISTANCE
+    ) -> tuple[Similar, ...]:
+        check_likeness(limit, max_distance, f"looking for files like {file_id}")
+        own = hash_of(replace(self.get(file_id), deleted_at=None))
+        if own is None:
+            return ()
+        with self._database.snapshot() as view:
+            near = alike(view, own, max_distance, limit + 1)
+        found = [Similar(decode_record(document), far) for far, document in near]
+        return nearest((each for each in found if each.record.file_id != file_id), limit)
+
+    # -- what happened ---------------------------------------------------------------------------------------
+
+    def changes(self, after: int, limit: int = CHANGES_PAGE_SIZE) -> ChangePage:
+        """As ``HasChanges.changes``."""
+        check_limit(limit, "following what happens")
+        with self._database.snapshot() as view:
+            return changes_after(view, after, limit)
+
+    def newest_change(self) -> int:
+        """As ``HasChanges.newest_change``."""
+        with self._database.read() as view:
+            return newest_change(view)
+
+    # -- the text index --------------------------------------------------------------------------------------
 
     def index_pending(self, limit: int = INDEX_BATCH) -> int:
         """As ``HasSearchIndex.index_pending``."""

@@ -1,7 +1,7 @@
 """The whole catalog as one object of the store: the second way, beside each file's own manifest, to put it back.
 
 One gzip-compressed line a file, each a manifest. It is written now and then; a file's own manifest is newer wherever
-both are readable.
+both are readable. Beside it lies each collection, as an object of its own.
 """
 
 from __future__ import annotations
@@ -9,20 +9,30 @@ from __future__ import annotations
 import gzip
 import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 from tempfile import TemporaryFile
 from typing import BinaryIO, Final, cast
 
 from contentplatform import log
-from contentplatform.catalog.codec import decode_manifest, encode_manifest
-from contentplatform.catalog.port import Catalog, LedgerEntry, Record, SearchQuery, walk_records
+from contentplatform.catalog.codec import decode_collection, decode_manifest, encode_collection, encode_manifest
+from contentplatform.catalog.port import (
+    Catalog,
+    Collection,
+    Collections,
+    LedgerEntry,
+    Record,
+    SearchQuery,
+    walk_records,
+)
 from contentplatform.errors import Corrupt, NotFound, PlatformError
-from contentplatform.storage.port import BucketRole, ObjectStore, PutOptions, versions_of, walk
+from contentplatform.storage.port import BucketRole, ObjectStore, PutOptions, erase, versions_of, walk
 from contentplatform.workflow.publication import MANIFEST_FOLDER
 
 SNAPSHOT_KEY: Final = "catalog/snapshot.jsonl.gz"
+COLLECTION_FOLDER: Final = "catalog/collections"
 SNAPSHOTS_KEPT: Final = 2
 """The newest, and the one before it, should the newest turn out to be damaged."""
 
@@ -129,6 +139,46 @@ class CatalogSnapshot:
         for former in record.moved_from:
             self._catalog.put_redirect(former, record.file_id)
         return True
+
+
+class KeptCollections:
+    """Keeps each collection as an object of the store, as it is now, and puts them back from there.
+
+    A collection that follows a moved file is not kept anew: the records lead from the former file_id to the present.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def keep(self, collection: Collection, file_ids: Sequence[str]) -> None:
+        """Write a collection. Only its newest version is kept."""
+        key = _collection_key(collection.collection_id)
+        before = versions_of(self._store, BucketRole.ANALYTICS, key)
+        body = BytesIO(encode_collection(collection, file_ids))
+        self._store.write(BucketRole.ANALYTICS, key, body, PutOptions(content_type="application/json"))
+        for version in before:
+            self._store.delete_version(BucketRole.ANALYTICS, key, version.version_id)
+
+    def drop(self, collection_id: str) -> None:
+        """Forget a collection that was deleted."""
+        erase(self._store, BucketRole.ANALYTICS, _collection_key(collection_id))
+
+    def restore(self, collections: Collections) -> Restored:
+        """Put back what is kept; what is there already is left alone."""
+        restored = damaged = 0
+        for version in walk(self._store, BucketRole.ANALYTICS, f"{COLLECTION_FOLDER}/"):
+            try:
+                with self._store.open(version.bucket, version.key) as reader:
+                    collections.put_back(*decode_collection(reader.read()))
+                restored += 1
+            except PlatformError as error:
+                _note_unreadable(version.key, error)
+                damaged += 1
+        return Restored(restored, damaged)
+
+
+def _collection_key(collection_id: str) -> str:
+    return f"{COLLECTION_FOLDER}/{collection_id}.json"
 
 
 def _note_unreadable(key: str, error: Exception) -> None:
