@@ -218,6 +218,25 @@ class AccountsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SharingSettings:
+    """``[sharing]``: links for people without an account, and webhooks."""
+
+    wrong_links_per_minute: int = _setting(
+        30, "Links that lead nowhere, and wrong passwords of shares, from one address in a minute", minimum=1
+    )
+    hook_timeout_seconds: float = _setting(
+        10.0, "How long a webhook's receiver may take to answer", minimum=0.1, maximum=60
+    )
+    hook_attempts: int = _setting(
+        12, "How often a message is sent before it is given up; over two hours by default", minimum=1, maximum=100
+    )
+    hook_ports: str = _setting(
+        "80,443", "Ports that webhooks may be sent to, comma between; empty: any", pattern=r"[0-9, ]*"
+    )
+    allow_private_hooks: bool = _switch("Let webhooks be sent to addresses inside this network, this machine included")
+
+
+@dataclass(frozen=True, slots=True)
 class DeliverySettings:
     """``[delivery]``: what the local edge keeps, and how much it computes for its viewers."""
 
@@ -291,6 +310,7 @@ class Settings:
     uploads: UploadsSettings = field(default_factory=UploadsSettings)
     accounts: AccountsSettings = field(default_factory=AccountsSettings)
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
+    sharing: SharingSettings = field(default_factory=SharingSettings)
     aws: AwsSettings = field(default_factory=AwsSettings)
 
 
@@ -304,6 +324,7 @@ TABLES: Final[Mapping[str, type[Any]]] = {
     "uploads": UploadsSettings,
     "accounts": AccountsSettings,
     "delivery": DeliverySettings,
+    "sharing": SharingSettings,
     "aws": AwsSettings,
 }
 

@@ -363,6 +363,8 @@ RELEASED_MIGRATIONS: Final[dict[str, tuple[str, ...]]] = {
     "drops": ("58984467dbb72b6a",),
     "uploads": ("bba48a596ce60585",),
     "accounts": ("4b7a62772ed804f2",),
+    "sharing": ("eb81c0eeb4efe518",),
+    "hooks": ("d30c50df046ec1c0",),
 }
 """The first 16 hex digits of the SHA-256 of each released migration. Lines are added here, and never changed:
 a data folder somewhere was made by exactly this text."""
@@ -392,4 +394,6 @@ def test_rooms_are_migrated_in_an_order_that_never_changes() -> None:
         "schedule",
         "uploads",
         "accounts",
+        "sharing",
+        "hooks",
     ]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from contentplatform.alerts.port import TOPIC_NAME
 from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
+from contentplatform.app.links import LateLinks, open_links
 from contentplatform.app.people import LatePeople, open_accounts
-from contentplatform.clock import Clock, SystemClock
+from contentplatform.clock import Clock, RandomIds, SystemClock
 from contentplatform.ingest.library import Library
 from contentplatform.ingest.service import IngestService
 from contentplatform.storage.lifecycle import BACKUP_REGION, BUCKETS, Tiering, bucket_name, upload_class
@@ -195,6 +196,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
         beside=side_by_side,
         stop=stop,
     )
+    people = LatePeople(partial(open_accounts, settings, clock))
     platform = Platform(
         settings=settings,
         clock=clock,
@@ -218,7 +220,8 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
         ),
         edge=edge,
         processor=processor,
-        people=LatePeople(partial(open_accounts, settings, clock)),
+        people=people,
+        links=LateLinks(lambda: open_links(settings, clock, RandomIds(), people().database)),
     )
     return AwsHome(platform, aws, events=events, engine=engine, processor=processor)
 

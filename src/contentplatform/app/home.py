@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from contentplatform.accounts.port import Accounts, AuditLog
+    from contentplatform.app.links import LateLinks
     from contentplatform.app.people import LatePeople
     from contentplatform.catalog.port import Catalog, Record
     from contentplatform.clock import Clock
     from contentplatform.config import Settings
     from contentplatform.delivery.port import Edge
+    from contentplatform.hooks.port import Webhooks
     from contentplatform.ingest.library import Library
     from contentplatform.ingest.port import EventSource
     from contentplatform.ingest.service import IngestService
     from contentplatform.processing.local import LocalMediaProcessor
     from contentplatform.processing.port import MediaProcessor
+    from contentplatform.sharing.port import Shares
     from contentplatform.workflow.port import WorkflowEngine
     from contentplatform.workflow.steps import Steps
 
@@ -51,6 +54,8 @@ class Platform:
     processor: MediaProcessor
     people: LatePeople
     """On AWS opened when somebody asks: in the data folder of the machine that serves."""
+    links: LateLinks
+    """As ``people``, in the same database."""
 
     @property
     def accounts(self) -> Accounts:
@@ -61,6 +66,16 @@ class Platform:
     def audit(self) -> AuditLog:
         """What was done, and refused."""
         return self.people().audit
+
+    @property
+    def shares(self) -> Shares:
+        """Links that show files, and links that take some in."""
+        return self.links().shares
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """Who is told what happens."""
+        return self.links().webhooks
 
     def describe(self, record: Record) -> dict[str, Any]:
         """A record as the flat document that people and programs get."""

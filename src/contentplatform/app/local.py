@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
+from contentplatform.app.links import LateLinks, open_links
 from contentplatform.app.people import LatePeople, open_accounts
 from contentplatform.clock import Clock, IdSource, RandomIds, SystemClock
 from contentplatform.errors import ConfigurationInvalid
@@ -359,6 +360,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
             edge=edge,
             processor=processor,
             people=LatePeople(partial(open_accounts, settings, clock, ids, database=database)),
+            links=LateLinks(partial(open_links, settings, clock, ids, database)),
         )
     except BaseException:
         database.close()
@@ -380,11 +382,13 @@ def local_schemas() -> tuple[Schema, ...]:
     from contentplatform.accounts import local as accounts  # noqa: PLC0415
     from contentplatform.catalog import local as catalog  # noqa: PLC0415
     from contentplatform.delivery import local as delivery  # noqa: PLC0415
+    from contentplatform.hooks import local as hooks  # noqa: PLC0415
     from contentplatform.ingest import drop_folder  # noqa: PLC0415
     from contentplatform.ingest import local as ingest  # noqa: PLC0415
     from contentplatform.ingest import upload_sessions as uploads  # noqa: PLC0415
     from contentplatform.processing import transcoding  # noqa: PLC0415
     from contentplatform.schedule import local as schedule  # noqa: PLC0415
+    from contentplatform.sharing import local as sharing  # noqa: PLC0415
     from contentplatform.storage import local as storage  # noqa: PLC0415
     from contentplatform.workflow import local as workflow  # noqa: PLC0415
 
@@ -399,6 +403,8 @@ def local_schemas() -> tuple[Schema, ...]:
         schedule.SCHEMA,
         uploads.SCHEMA,
         accounts.SCHEMA,
+        sharing.SCHEMA,
+        hooks.SCHEMA,
     )
 
 

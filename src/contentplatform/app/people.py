@@ -22,6 +22,8 @@ class People:
 
     accounts: Accounts
     audit: AuditLog
+    database: Database
+    """Where they are."""
     close: Callable[[], None]
     """Let go of the database, if it is these two's own."""
 
@@ -68,7 +70,7 @@ def open_accounts(
         tries_allowed=given.tries_allowed,
     )
     passwords = Passwords(os.urandom, cost or USUAL_COST)
-    return People(LocalAccounts(database, audit, clock, ids, os.urandom, passwords, rules), audit, close)
+    return People(LocalAccounts(database, audit, clock, ids, os.urandom, passwords, rules), audit, database, close)
 
 
 class LatePeople:
