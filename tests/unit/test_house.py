@@ -365,6 +365,7 @@ RELEASED_MIGRATIONS: Final[dict[str, tuple[str, ...]]] = {
     "accounts": ("4b7a62772ed804f2",),
     "sharing": ("eb81c0eeb4efe518",),
     "hooks": ("d30c50df046ec1c0",),
+    "replies": ("1073de88cd713767",),
 }
 """The first 16 hex digits of the SHA-256 of each released migration. Lines are added here, and never changed:
 a data folder somewhere was made by exactly this text."""
@@ -396,4 +397,5 @@ def test_rooms_are_migrated_in_an_order_that_never_changes() -> None:
         "accounts",
         "sharing",
         "hooks",
+        "replies",
     ]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from contentplatform.ingest.service import IngestService
     from contentplatform.processing.local import LocalMediaProcessor
     from contentplatform.processing.port import MediaProcessor
+    from contentplatform.replies.port import Replies
     from contentplatform.sharing.port import Shares
     from contentplatform.workflow.port import WorkflowEngine
     from contentplatform.workflow.steps import Steps
@@ -76,6 +77,13 @@ class Platform:
     def webhooks(self) -> Webhooks:
         """Who is told what happens."""
         return self.links().webhooks
+
+    @property
+    def replies(self) -> Replies:
+        """What was answered to writes that carried an idempotency key; where ``people`` are."""
+        from contentplatform.replies.local import LocalReplies  # noqa: PLC0415 - a lambda must not load the database
+
+        return LocalReplies(self.people().database, self.clock)
 
     def describe(self, record: Record) -> dict[str, Any]:
         """A record as the flat document that people and programs get."""

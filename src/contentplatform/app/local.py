@@ -387,6 +387,7 @@ def local_schemas() -> tuple[Schema, ...]:
     from contentplatform.ingest import local as ingest  # noqa: PLC0415
     from contentplatform.ingest import upload_sessions as uploads  # noqa: PLC0415
     from contentplatform.processing import transcoding  # noqa: PLC0415
+    from contentplatform.replies import local as replies  # noqa: PLC0415
     from contentplatform.schedule import local as schedule  # noqa: PLC0415
     from contentplatform.sharing import local as sharing  # noqa: PLC0415
     from contentplatform.storage import local as storage  # noqa: PLC0415
@@ -405,6 +406,7 @@ def local_schemas() -> tuple[Schema, ...]:
         accounts.SCHEMA,
         sharing.SCHEMA,
         hooks.SCHEMA,
+        replies.SCHEMA,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -48,17 +49,19 @@ def create_app(
     uploads: ASGIApp | None = None,
     shares: ASGIApp | None = None,
     console: ASGIApp | None = None,
+    stopping: threading.Event | None = None,
 ) -> ASGIApp:
     """The site over one home; a part that is not given is not there, and its paths answer 404.
 
-    Nothing is started: whoever serves it starts and stops workers.
+    Nothing is started: whoever serves it starts and stops workers. ``stopping`` is set when the process is asked to
+    stop, so that answers without an end come to one.
     """
     mounts = [Mount(("/health",), Health(home)), Mount((problems.TYPE_FOLDER,), explain_problem)]
     if edge is not None:
         mounts.append(Mount(EDGE_PREFIXES, edge))
     if uploads is not None:
         mounts.append(Mount((UPLOADS_PATH,), uploads))
-    mounts.append(Mount((API_PREFIX,), create_api(home)))
+    mounts.append(Mount((API_PREFIX,), create_api(home, stopping)))
     if shares is not None:
         mounts.append(Mount(SHARE_PREFIXES, shares))
     if console is not None:

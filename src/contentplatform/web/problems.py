@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from contentplatform import errors
+from contentplatform.replies.port import KeyReused
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_FOLDER: Final = "/problems/"
@@ -112,6 +113,7 @@ OF_ERROR: Final[dict[type[errors.PlatformError], Kind]] = {
     errors.QuotaExceeded: QUOTA_EXCEEDED,
     errors.ConfigurationInvalid: INTERNAL,
     errors.PlatformError: INTERNAL,
+    KeyReused: KEY_REUSED,
 }
 """Every class of the tree; mirrors the exit codes of the command line."""
 _OF_STATUS: Final = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from contentplatform.web.api import (
     bulk,
     collections,
     contents,
+    events,
     executions,
     files,
     invalidations,
@@ -29,6 +31,7 @@ from contentplatform.web.api import (
     webhooks,
 )
 from contentplatform.web.api.route import PROBLEM_SCHEMA
+from contentplatform.web.feed import Feed
 
 API_PREFIX: Final = "/api/v1"
 _DESCRIPTION: Final = (
@@ -43,6 +46,7 @@ _ROUTERS: Final = (
     bulk.router,
     collections.router,
     executions.router,
+    events.router,
     invalidations.router,
     shares.router,
     webhooks.router,
@@ -71,8 +75,13 @@ class Api(FastAPI):
         return self.openapi_schema
 
 
-def create_api(home: Home) -> FastAPI:
-    """The API over one home."""
+def create_api(home: Home, stopping: threading.Event | None = None) -> FastAPI:
+    """The API over one home.
+
+    Args:
+        home: opened; whoever opened it closes it.
+        stopping: set when the process is asked to stop, so that answers without an end come to one.
+    """
     api = Api(
         title="Content Platform",
         version=__version__,
@@ -83,6 +92,7 @@ def create_api(home: Home) -> FastAPI:
         redirect_slashes=False,
     )
     api.state.home = home
+    api.state.feed = Feed(home.platform.catalog, stopping or threading.Event())
     for router in _ROUTERS:
         api.include_router(router, prefix=API_PREFIX)
     for kind, handler in _HANDLERS.items():

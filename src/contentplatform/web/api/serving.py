@@ -14,6 +14,7 @@ from contentplatform.errors import Unauthenticated
 from contentplatform.hooks.port import Webhooks
 from contentplatform.sharing.port import Shares
 from contentplatform.web import problems
+from contentplatform.web.feed import Feed
 
 
 def require(scope: Scope) -> Callable[[Request], Principal]:
@@ -74,6 +75,12 @@ def _webhooks(request: Request) -> Webhooks:
     return part
 
 
+def _feed(request: Request) -> Feed:
+    feed: Feed = request.app.state.feed
+    return feed
+
+
+AFeed = Annotated[Feed, Depends(_feed)]
 AAccounts = Annotated[Accounts, Depends(_accounts)]
 AAuditLog = Annotated[AuditLog, Depends(_audit)]
 AShares = Annotated[Shares, Depends(_shares)]

@@ -1,0 +1,44 @@
+"""``/events``: what happens, as it happens."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import Header, Query
+from fastapi.responses import StreamingResponse
+
+from contentplatform.web.api.route import failures, new_router
+from contentplatform.web.api.serving import AFeed, Reader
+
+router = new_router("events")
+
+Number = Annotated[int, Query(ge=0, le=2**53, description="The number of the last change that you know.")]
+_STREAM: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Events until one side ends it.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+@router.get(
+    "/events",
+    operation_id="follow_events",
+    summary="What happens, as it happens",
+    response_class=StreamingResponse,
+    responses=failures() | _STREAM,
+)
+async def follow_events(
+    feed: AFeed,
+    reader: Reader,
+    after: Number | None = None,
+    last_event_id: Annotated[str | None, Header(max_length=20, pattern="^[0-9]{1,16}$")] = None,
+) -> StreamingResponse:
+    """Server-sent events, one a change of a file that exists for you; `reload`: look at everything anew.
+
+    The event's name is what happened, its data the change as JSON, its id the change's number: a browser sends it as
+    `Last-Event-ID` when it comes back, and misses nothing.
+    """
+    place = after if last_event_id is None else int(last_event_id)
+    return StreamingResponse(feed.follow(reader.sees, place), 200, _HEADERS, "text/event-stream")
