@@ -248,6 +248,18 @@ class DeliverySettings:
         60.0, "Processor time for pictures that one viewer may cause in a minute, by its address", minimum=0.1
     )
     images_open_options: bool = _switch("Let anybody choose sizes and formats without a signature: for trusted viewers")
+    memory_bytes: int = _setting(
+        256 * _MIB, "Memory for files that are asked for often, in each process that serves them", minimum=0
+    )
+    log_requests: bool = _switch("Write the access log of the edge into the analytics bucket", on=True)
+    log_addresses: str = _setting(
+        "full",
+        "How much of a viewer's address is written there; `masked`: the first 24 bits of IPv4, 48 of IPv6",
+        choices=("full", "masked", "none"),
+    )
+    log_roll_seconds: float = _setting(
+        300.0, "How long requests wait in the data folder before they are in the analytics bucket", minimum=1
+    )
 
 
 @dataclass(frozen=True, slots=True)

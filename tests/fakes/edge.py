@@ -16,7 +16,7 @@ from contentplatform.delivery.port import (
     check_invalidation,
     check_page,
 )
-from contentplatform.delivery.signing import check_signed_path, new_key, signed_path
+from contentplatform.delivery.signing import Grant, check_signed_path, new_key, signed_path
 from contentplatform.errors import Conflict, InvalidRequest, NotFound
 
 
@@ -68,11 +68,11 @@ class MemoryEdge(Edge):
     def _signed(self, path: str, expires_at: datetime) -> str:
         if expires_at <= self._clock.now():
             raise InvalidRequest(f"linking to {path}", "it would be over already")
-        return self._base_url() + signed_path(path, expires_at, self._key)
+        return self._base_url() + signed_path(Grant(path, int(expires_at.timestamp())), self._key)
 
     def check_link(self, target: str) -> str:
         """The path of a request's target with a valid signature."""
-        return check_signed_path(target, (self._key,), self._clock.now())
+        return check_signed_path(target, (self._key,), self._clock.now()).path
 
     def _base_url(self) -> str:
         return "https://edge.example"

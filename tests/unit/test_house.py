@@ -357,7 +357,7 @@ RELEASED_MIGRATIONS: Final[dict[str, tuple[str, ...]]] = {
     "ingest": ("a8e60366a83918a0",),
     "catalog": ("38ffe463aff35e22", "21ab2eebfad98405"),
     "workflow": ("6b1050632dbc5286", "7c5c67aee13ec96a"),
-    "delivery": ("527fff134d28c227",),
+    "delivery": ("527fff134d28c227", "15ff8327b6691dff"),
     "transcoding": ("9ebbf8e0ea384df6", "de848956b78f58d0"),
     "schedule": ("9711f3780507ac87",),
     "drops": ("58984467dbb72b6a",),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from contentplatform.config import Settings
     from contentplatform.delivery.image_requests import ImageRequests
     from contentplatform.delivery.local import LocalEdge
+    from contentplatform.delivery.serving import EdgeApp
     from contentplatform.drivers.doorbell import Doorbell
     from contentplatform.drivers.sqlite import Database, Schema
     from contentplatform.findings import Check
@@ -265,6 +266,41 @@ class LocalHome(Home):
             private_prefix=settings.ingest.private_prefix,
             open_options=given.images_open_options,
         )
+
+    def edge_app(self) -> EdgeApp:
+        """A new edge for this process, as an ASGI application; whoever asks closes it."""
+        from contentplatform.delivery.access_log import FOLDER_NAME, AccessLog, Addresses  # noqa: PLC0415
+        from contentplatform.delivery.origin import Origin  # noqa: PLC0415
+        from contentplatform.delivery.serving import EdgeApp, EdgeOptions  # noqa: PLC0415
+        from contentplatform.delivery.statistics import EdgeStatistics  # noqa: PLC0415
+
+        settings, clock = self.platform.settings, self.platform.clock
+        given = settings.delivery
+        access_log = AccessLog(
+            self.store,
+            settings.data_folder / FOLDER_NAME,
+            clock,
+            self._ids,
+            addresses=Addresses(given.log_addresses),
+            roll_seconds=given.log_roll_seconds,
+        )
+        app = EdgeApp(
+            Origin(self.store, self.store, self.catalog),
+            self.edge,
+            self.database,
+            clock,
+            self._ids,
+            access_log if given.log_requests else None,
+            EdgeStatistics(self.database, clock),
+            EdgeOptions(
+                private_prefix=settings.ingest.private_prefix,
+                secure=(settings.server.edge_url or settings.server.public_url).startswith("https:"),
+                memory_bytes=given.memory_bytes,
+            ),
+        )
+        images = self.image_requests()
+        app.mount("/images/", images, close=images.close)
+        return app
 
     def _transcode_checks(self) -> tuple[Check, ...]:
         from contentplatform.processing.fsck import TranscodeChecks  # noqa: PLC0415

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -24,7 +25,9 @@ from contentplatform.delivery.port import (
     check_invalidation,
     check_page,
 )
+from contentplatform.delivery.rules import LINK_LIMIT_SECONDS, film_stem, path_of, refers_to_others
 from contentplatform.delivery.signing import (
+    Grant,
     SigningKey,
     check_signed_path,
     decode_keys,
@@ -49,6 +52,26 @@ SCHEMA: Final = Schema(
             paths TEXT NOT NULL,              -- a JSON list, sorted
             created_at TEXT NOT NULL
         ) STRICT;
+        """,
+        """
+        CREATE TABLE link_epochs (
+            subject TEXT PRIMARY KEY,         -- a path, or a film's stem with a star behind it
+            epoch INTEGER NOT NULL            -- how often links to it were revoked
+        ) STRICT, WITHOUT ROWID;
+
+        CREATE TABLE edge_minutes (
+            minute TEXT NOT NULL,             -- as 2030-01-31T23:59Z
+            result TEXT NOT NULL,
+            status INTEGER NOT NULL,
+            requests INTEGER NOT NULL,
+            bytes INTEGER NOT NULL,
+            PRIMARY KEY (minute, result, status)
+        ) STRICT, WITHOUT ROWID;
+
+        CREATE TABLE edge_access (
+            key TEXT PRIMARY KEY,             -- of the original
+            day TEXT NOT NULL                 -- the last on which any of its files was asked for, as 2030-01-31
+        ) STRICT, WITHOUT ROWID;
         """,
     ),
 )
@@ -130,22 +153,64 @@ class LocalEdge(Edge):
         summaries = [InvalidationSummary(row[1], InvalidationStatus.COMPLETED, parse_timestamp(row[4])) for row in page]
         return InvalidationPage(tuple(summaries), f"before-{page[-1][0]}" if len(rows) > limit else None)
 
+    def newest_invalidation(self) -> int:
+        """The number of the newest invalidation; 0: there was none. Quick enough for an event loop."""
+        with self._database.read() as view:
+            return int(view.value("SELECT max(sequence) FROM invalidations") or 0)
+
+    def invalidated_since(self, sequence: int) -> tuple[str, ...]:
+        """The paths of every invalidation behind the one of this number, oldest first."""
+        with self._database.read() as view:
+            rows = view.rows("SELECT paths FROM invalidations WHERE sequence > ? ORDER BY sequence", (sequence,))
+        return tuple(dict.fromkeys(path for (paths,) in rows for path in json.loads(paths)))
+
     # -- links -----------------------------------------------------------------------------------------------
 
     def signed_url(self, key: str, expires_at: datetime, sha256: str) -> str:
-        return self._signed(self._path(key, sha256), expires_at)
+        # A playlist is of no use without what it refers to.
+        path = self._path(key, sha256)
+        return self._granted(Grant(path, int(expires_at.timestamp()), covers_film=refers_to_others(key)))
+
+    def download_url(self, key: str, expires_at: datetime, sha256: str, name: str) -> str:
+        """A signed link that saves the file under ``name`` instead of showing it. Raises as ``signed_url``."""
+        return self._granted(Grant(self._path(key, sha256), int(expires_at.timestamp()), download=name))
 
     def keep_images(self, file_id: str, sha256: str) -> None:
         forget_pictures(self._folder / CACHE_FOLDER_NAME, file_id, sha256)
 
     def _signed(self, path: str, expires_at: datetime) -> str:
-        if expires_at <= self._clock.now():
-            raise InvalidRequest(f"linking to {path}", "the link would be over already")
-        return self._base_url() + signed_path(path, expires_at, self._keys()[0])
+        return self._granted(Grant(path, int(expires_at.timestamp())))
+
+    def _granted(self, grant: Grant) -> str:
+        now = self._clock.now().timestamp()
+        if grant.expires <= now:
+            raise InvalidRequest(f"linking to {grant.path}", "the link would be over already")
+        if grant.expires > now + LINK_LIMIT_SECONDS:
+            raise InvalidRequest(f"linking to {grant.path}", "a link holds for a year at most")
+        grant = replace(grant, epoch=self._epoch(grant.subject))
+        return self._base_url() + signed_path(grant, self._keys()[0])
 
     def check_link(self, target: str) -> str:
         """The path of a request's target that carries a valid signature. Raises InvalidRequest."""
-        return check_signed_path(target, self._keys(), self._clock.now())
+        return check_signed_path(target, self._keys(), self._clock.now(), self._epoch).path
+
+    def revoke_links(self, key: str) -> None:
+        """End every signed link to a key of the edge that was given out until now; of a film's part, to all of it."""
+        path = path_of(key)
+        stem = film_stem(path)
+
+        def work(unit: Transaction) -> None:
+            for subject in (path, f"{stem}*") if stem else (path,):
+                unit.run(
+                    "INSERT INTO link_epochs VALUES (?, 1) ON CONFLICT (subject) DO UPDATE SET epoch = epoch + 1",
+                    (subject,),
+                )
+
+        self._database.write(work)
+
+    def _epoch(self, subject: str) -> int:
+        with self._database.read() as view:
+            return int(view.value("SELECT epoch FROM link_epochs WHERE subject = ?", (subject,)) or 0)
 
     def rotate_keys(self, random: bytes) -> None:
         """Sign with a new key of these 32 random bytes from now on; links of the one before it work on."""

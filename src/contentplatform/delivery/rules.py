@@ -24,10 +24,16 @@ from contentplatform.storage.port import BucketRole
 
 VERSION_PARAMETER: Final = "v"
 """The one query parameter of the cache key: which bytes are meant."""
+DOWNLOAD_PARAMETER: Final = "download"
+"""Saves a file instead of showing it, under its own name; a signed link may say another."""
+LINK_LIMIT_SECONDS: Final = 366 * 86_400
+"""A signature that would hold for longer is refused, however it came about."""
 VERSION_LENGTH: Final = 16
 """Hex digits of the SHA-256 that stand in it."""
 VERSIONED_CACHE_CONTROL: Final = "public, max-age=31536000, immutable"
 UNVERSIONED_CACHE_CONTROL: Final = "max-age=60"
+PRIVATE_CACHE_CONTROL: Final = "private, no-store"
+"""Of what a signature opened: no cache between may hand it to another."""
 ERROR_CACHE_SECONDS: Final = 10
 """How long "there is none" (403, 404) is remembered: what is missing now may be there soon."""
 CACHED_ERRORS: Final = (403, 404)
@@ -235,6 +241,34 @@ def is_served(key: str) -> bool:
 def raw_edge_key(key: str) -> str | None:
     """Where the original under ``key`` is on the edge; None: it is not reachable."""
     return key.removeprefix("public/") if key.startswith(RAW_KEY_PREFIX) else None
+
+
+def original_of(key: str) -> str:
+    """The key of the original that a public key of the edge shows; empty where it can be none's."""
+    if key.startswith(f"{RAW_FOLDER}/"):
+        return f"public/{key}"
+    for folder in SERVED_FOLDERS:
+        if key.startswith(f"{folder}/"):
+            stem = key.removeprefix(f"{folder}/").rpartition(".")[0]
+            return stem.rpartition("_")[0] if folder == VIDEO_FOLDER else stem
+    return ""
+
+
+_FILM_PART: Final = re.compile(r"(.+_)[A-Za-z0-9-]{1,60}\.[a-z0-9]{1,8}", re.DOTALL)
+
+
+def film_stem(path: str) -> str:
+    """What the paths of all renditions of one film begin with, up to their suffix's underscore; empty: it is of none.
+
+    A suffix has no other underscore and no slash, so no other original's rendition continues this stem like that.
+    """
+    found = _FILM_PART.fullmatch(path) if path.startswith(f"/{VIDEO_FOLDER}/") else None
+    return found[1] if found is not None else ""
+
+
+def refers_to_others(key: str) -> bool:
+    """Whether what is under a key leads a viewer on to other renditions of its film."""
+    return key.startswith(f"{VIDEO_FOLDER}/") and key.endswith((".m3u8", "_storyboard.vtt"))
 
 
 def cache_control(behaviour: Behaviour, version: str | None) -> str:

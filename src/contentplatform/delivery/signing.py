@@ -4,8 +4,10 @@
 itself does not travel: the edge writes it anew from the request, so the URL that is signed must be the very text that
 is asked for, its ``?v=`` included.
 
-**The local edge** takes an HMAC with SHA-256 over the same two things. Its keys rotate: the newest signs, the older
-ones still verify, until they are taken away.
+**The local edge** takes an HMAC with SHA-256 over the same two things, and over the name under which a file shall be
+saved, if one is told. Its keys rotate: the newest signs, the older ones still verify, until they are taken away. Links
+to a file are revoked together: each signature counts how often that was done before. A film's signature covers all
+renditions of the film, because its playlists name them.
 """
 
 from __future__ import annotations
@@ -15,17 +17,26 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
+from contentplatform.delivery.rules import DOWNLOAD_PARAMETER, LINK_LIMIT_SECONDS, VERSION_PARAMETER, film_stem
 from contentplatform.errors import InvalidRequest
 
 _CLOUDFRONT_ALPHABET: Final = str.maketrans("+=/", "-_~")
 _SECRET_BYTES: Final = 32
 _KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
+
+EXPIRES: Final = "Expires"
+SIGNATURE: Final = "Signature"
+KEY_ID: Final = "Key-Id"
+COVERS: Final = "Covers"
+FILM: Final = "film"
+_PARAMETERS: Final = frozenset({VERSION_PARAMETER, DOWNLOAD_PARAMETER, EXPIRES, SIGNATURE, KEY_ID, COVERS})
+"""All that a signed link of the local edge may have; whatever else is there was added by somebody."""
 
 
 # -- CloudFront --------------------------------------------------------------------------------------------------
@@ -97,37 +108,101 @@ def decode_keys(text: str) -> tuple[SigningKey, ...]:
     return tuple(keys)
 
 
-def signed_path(path: str, expires_at: datetime, key: SigningKey) -> str:
-    """``path`` (percent-encoded, with its ``?v=``) with a signature behind it."""
-    expires = int(expires_at.timestamp())
-    told = {"Expires": str(expires), "Signature": _signature(path, expires, key), "Key-Id": key.id}
-    return f"{path}{'&' if '?' in path else '?'}{urlencode(told)}"
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a signature of the local edge opens."""
+
+    path: str
+    """Percent-encoded, with its ``?v=``; of a film's, all that begins with its stem, whatever ``v``."""
+    expires: int
+    """Seconds since 1970."""
+    epoch: int = 0
+    """How often links to this were revoked before; it is not in the link, so a link can't claim another one."""
+    download: str | None = None
+    """The name under which the file is saved; None: it is shown."""
+    covers_film: bool = False
+    """Whether it opens every rendition of the film: its playlists, and what they refer to."""
+
+    @property
+    def text(self) -> str:
+        """The very text that is signed. A path has neither a line's end nor a star, so no two grants share one."""
+        subject = f"{film_stem(self.path.partition('?')[0])}*" if self.covers_film else self.path
+        lines = [subject, str(self.expires)]
+        if self.epoch:
+            lines.append(f"epoch {self.epoch}")
+        if self.download is not None:
+            lines.append(f"download {quote(self.download, safe='')}")
+        return "\n".join(lines)
+
+    @property
+    def subject(self) -> str:
+        """Whose links are revoked together: the path without ``v``, or the film."""
+        return self.text.partition("\n")[0].partition("?")[0]
 
 
-def check_signed_path(target: str, keys: Sequence[SigningKey], now: datetime) -> str:
-    """The path, with its ``?v=``, of a request that carries a valid signature.
+def signed_path(grant: Grant, key: SigningKey) -> str:
+    """The path of a grant with a signature behind it."""
+    told = {
+        EXPIRES: str(grant.expires),
+        SIGNATURE: _signature(grant, key),
+        KEY_ID: key.id,
+        **({COVERS: FILM} if grant.covers_film else {}),
+        **({DOWNLOAD_PARAMETER: grant.download} if grant.download is not None else {}),
+    }
+    return f"{grant.path}{'&' if '?' in grant.path else '?'}{urlencode(told)}"
+
+
+def check_signed_path(
+    target: str, keys: Sequence[SigningKey], now: datetime, epoch_of: Callable[[str], int] = lambda _subject: 0
+) -> Grant:
+    """What a request that carries a valid signature may have.
+
+    Args:
+        target: the path, percent-encoded, with the whole query.
+        keys: any of them may have signed.
+        now: the time.
+        epoch_of: how often links to a subject were revoked.
 
     Raises:
-        InvalidRequest: there is none, it is another's, or its time is over; which one is not told apart for a stranger.
+        InvalidRequest: there is no signature, it is another's, it was revoked, or its time is over; which one is not
+            told apart for a stranger.
     """
     path, _, query = target.partition("?")
-    given = parse_qsl(query, keep_blank_values=True)
+    try:
+        given = parse_qsl(query, keep_blank_values=True, max_num_fields=len(_PARAMETERS))
+    except ValueError as error:
+        raise _refusal() from error
     told = dict(given)
-    version = f"?v={told['v']}" if "v" in told else ""
-    expires = told.get("Expires", "")
-    key = next((key for key in keys if key.id == told.get("Key-Id")), None)
-    if len(told) != len(given) or key is None or not re.fullmatch(r"[0-9]{1,12}", expires):
+    expires = told.get(EXPIRES, "")
+    key = next((key for key in keys if key.id == told.get(KEY_ID)), None)
+    covers = told.get(COVERS)
+    is_known = len(told) == len(given) and told.keys() <= _PARAMETERS and covers in {None, FILM}
+    if not is_known or key is None or re.fullmatch(r"[0-9]{1,12}", expires, re.ASCII) is None:
         raise _refusal()
-    expected = _signature(f"{path}{version}", int(expires), key)
-    if not hmac.compare_digest(expected.encode(), told.get("Signature", "").encode()):
+    if covers and not film_stem(path):
         raise _refusal()
-    if now.timestamp() >= int(expires):
+    version = f"?{VERSION_PARAMETER}={told[VERSION_PARAMETER]}" if VERSION_PARAMETER in told else ""
+    grant = Grant(
+        path=f"{path}{version}",
+        expires=int(expires),
+        download=told.get(DOWNLOAD_PARAMETER),
+        covers_film=covers is not None,
+    )
+    grant = replace(grant, epoch=epoch_of(grant.subject))
+    if not hmac.compare_digest(_signature(grant, key).encode(), told.get(SIGNATURE, "").encode("utf-8", "replace")):
         raise _refusal()
-    return f"{path}{version}"
+    if not now.timestamp() < grant.expires <= now.timestamp() + LINK_LIMIT_SECONDS:
+        raise _refusal()
+    return grant
 
 
-def _signature(path: str, expires: int, key: SigningKey) -> str:
-    told = hmac.new(key.secret, f"{path}\n{expires}".encode(), hashlib.sha256).digest()
+def carried(parameters: Mapping[str, str]) -> str:
+    """The parameters of a film's signature, as its playlists hand them on."""
+    return urlencode({name: parameters.get(name, "") for name in (EXPIRES, SIGNATURE, KEY_ID, COVERS)})
+
+
+def _signature(grant: Grant, key: SigningKey) -> str:
+    told = hmac.new(key.secret, grant.text.encode("utf-8", "replace"), hashlib.sha256).digest()
     return base64.urlsafe_b64encode(told).rstrip(b"=").decode("ascii")
 
 

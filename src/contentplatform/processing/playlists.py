@@ -87,6 +87,14 @@ def renamed(text: str, old_names: Mapping[str, str], new_names: Mapping[str, str
     return _each_reference(text, rename)
 
 
+def with_parameters(text: str, parameters: str) -> str:
+    """The same text, its references with these query parameters behind them: for a player that has to show a signature.
+
+    Raises ValueError: the text was not written here.
+    """
+    return _each_reference(text, lambda uri: f"{uri}&{parameters}")
+
+
 def _each_reference(text: str, change: Callable[[str], str]) -> str:
     """The text with ``change`` applied to each reference."""
     if text.startswith("WEBVTT\n"):
