@@ -37,6 +37,9 @@ _FIRST_SIDEWAYS: Final = 5
 _SHRINKS: Final = (8, 4, 2)
 _LEAVE_TO_LANCZOS: Final = 2.0
 """A shrinking decode leaves at least this factor to Lanczos: with less, the result is under 50 dB of the exact one."""
+_LEAVE_TO_QUICK_LANCZOS: Final = 1.5
+_MOST_SHIFT: Final = 1 / 16
+"""In pixels of the result. Within these two every size measured was over 50 dB, and up to 1.5 times as fast."""
 _PREVIEW_FILE: Final = "preview-inside"
 _CANON_BOX: Final = b"CMT1"
 _MOST_WEBP_FRAMES: Final = 20_000
@@ -142,7 +145,7 @@ def render(request: Mapping[str, Any], source: int) -> Mapping[str, Any]:
             # The picture inside begins well and goes on badly; the sensor's values may be sound.
             return _rendered(_open_raw(content_type, source, limits, from_sensor=True), limits)
     except pyvips.Error as error:
-        raise _refused(str(error)) from error
+        raise refused(str(error)) from error
 
 
 def _rendered(picture: Picture, limits: ImageLimits) -> dict[str, Any]:
@@ -192,7 +195,7 @@ def open_picture(content_type: str, source: int, limits: ImageLimits) -> Picture
             hint="The original is kept; save it as JPEG, PNG or WebP to get renditions",
         )
     if ends_early(content_type, source):
-        raise _refused("the file ends within a block")
+        raise refused("the file ends within a block")
     if not _OPERATIONS[content_type]:
         return _open_heif(content_type, source, limits)
     if content_type == _WEBP:
@@ -225,7 +228,7 @@ def _open_heif(content_type: str, source: int, limits: ImageLimits) -> Picture:
             _check_size(width, height, limits)
             pixels = bytes(container.data)  # a copy: the view is not valid longer than its container
     except _HEIF_ERRORS as error:
-        raise _refused(f"{type(error).__name__}: {error}") from error
+        raise refused(f"{type(error).__name__}: {error}") from error
     bands = len(container.mode)
     image = pyvips.Image.new_from_memory(pixels, container.stride, height, 1, "uchar")
     # Rows may be padded; folding the bands in afterwards leaves the padding out.
@@ -259,7 +262,7 @@ def _open_raw(content_type: str, source: int, limits: ImageLimits, *, from_senso
         else:
             picture = _shown_by(raw, limits) or picture
     if picture is None:
-        raise _refused("nothing inside can be shown")
+        raise refused("nothing inside can be shown")
     head = os.pread(source, limits.embedded_bytes, 0)
     return replace(
         picture,
@@ -403,16 +406,16 @@ def _bounded(block: bytes | None, limits: ImageLimits) -> bytes:
     return block if block is not None and len(block) <= limits.embedded_bytes else b""
 
 
-def _refused(message: str) -> ProcessingFailed | NoSpace:
+def refused(message: str, *, doing: str = _DOING) -> ProcessingFailed | NoSpace:
     """What a decoder's complaint means. Its own words are for the operator only."""
     if "No space left" in message:
-        return NoSpace(_DOING, "the disk is full")
+        return NoSpace(doing, "the disk is full")
     if any(sign in message for sign in _SIGNS_OF_A_LIMIT):
         return ProcessingFailed(
-            _DOING, "decoding it would take more than the decoder allows", code=ErrorCode.LIMIT, private=message
+            doing, "decoding it would take more than the decoder allows", code=ErrorCode.LIMIT, private=message
         )
     return ProcessingFailed(
-        _DOING,
+        doing,
         "the image is broken or incomplete",
         code=ErrorCode.DECODE,
         hint="The original is kept; try to save it again in another program",
@@ -442,11 +445,15 @@ def _shrunk(picture: Picture, preset: ImagePreset) -> pyvips.Image:
     return shrunk(picture, *fitted(picture.width, picture.height, preset))
 
 
-def shrunk(picture: Picture, width: int, height: int) -> pyvips.Image:
-    """The first frame in this upright size, in sRGB, in memory: one decode, as small as quality allows."""
+def shrunk(picture: Picture, width: int, height: int, *, quickly: bool = False) -> pyvips.Image:
+    """The first frame in this upright size, in sRGB, in memory: one decode, as small as quality allows.
+
+    ``quickly``: for somebody who waits.
+    """
     if picture.orientation >= _FIRST_SIDEWAYS:
         width, height = height, width
-    return _upright(_to_srgb(_resized(picture.first_frame(_shrink(picture, width, height)), width, height)), picture)
+    shrink = _quick_shrink(picture, width, height) if quickly else _shrink(picture, width, height)
+    return _upright(_to_srgb(_resized(picture.first_frame(shrink), width, height)), picture)
 
 
 def full(picture: Picture, *, animated: bool) -> pyvips.Image:
@@ -467,6 +474,23 @@ def _shrink(picture: Picture, width: int, height: int) -> int:
         return 1
     factor = min(picture.header.width / width, picture.header.height / height)
     return next((shrink for shrink in _SHRINKS if factor >= shrink * _LEAVE_TO_LANCZOS), 1)
+
+
+def _quick_shrink(picture: Picture, width: int, height: int) -> int:
+    """As ``_shrink``, leaving less to Lanczos where the decoder's smaller picture still is the whole picture.
+
+    It leaves out the last rows and columns where its factor does not divide them; what is shown of a small picture then
+    is a part of a pixel aside.
+    """
+    if picture.content_type != _JPEG:
+        return 1
+    frame = picture.header.width, picture.header.height
+    for shrink in _SHRINKS:
+        factor = min(frame[0] / width, frame[1] / height)
+        shift = max(frame[0] % shrink / frame[0] * width, frame[1] % shrink / frame[1] * height)
+        if factor >= shrink * _LEAVE_TO_QUICK_LANCZOS and shift <= _MOST_SHIFT:
+            return shrink
+    return 1
 
 
 def _resized(image: pyvips.Image, width: int, height: int) -> pyvips.Image:

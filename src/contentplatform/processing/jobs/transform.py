@@ -12,9 +12,8 @@ from typing import Any, Final
 
 import pyvips
 
-from contentplatform.errors import ErrorCode, NoSpace, ProcessingFailed
 from contentplatform.processing.embedded import describe
-from contentplatform.processing.image import credited, on_white, open_picture, shrunk
+from contentplatform.processing.image import credited, on_white, open_picture, refused, shrunk
 from contentplatform.processing.port import Transformation
 from contentplatform.processing.presets import ImageLimits
 from contentplatform.processing.transformations import NAME, TRANSFORMATION_FORMATS, Plan, planned
@@ -32,13 +31,13 @@ def transform(request: Mapping[str, Any], source: int) -> Mapping[str, Any]:
     try:
         picture = open_picture(request["content_type"], source, ImageLimits(**request["limits"]))
         plan = planned(picture.width, picture.height, wanted)
-        image = _cut(shrunk(picture, plan.width, plan.height), plan, smart=wanted.smart)
+        image = _cut(shrunk(picture, plan.width, plan.height, quickly=True), plan, smart=wanted.smart)
         if not TRANSFORMATION_FORMATS[wanted.format].keeps_transparency:
             image = on_white(image)
         image, keep = credited(image, describe(picture.embedded).credit)
         content = _encoded(image, wanted, keep)
     except pyvips.Error as error:
-        raise _refused(str(error)) from error
+        raise refused(str(error), doing=_DOING) from error
     file = f"{NAME}.{TRANSFORMATION_FORMATS[wanted.format].extension}"
     Path(file).write_bytes(content)
     entry = {"name": NAME, "file": file, "width": image.width, "height": image.height}
@@ -68,10 +67,3 @@ def _encoded(image: pyvips.Image, wanted: Transformation, keep: str) -> bytes:
         case _:
             content = image.pngsave_buffer(compression=made.effort, keep=keep)
     return content
-
-
-def _refused(message: str) -> ProcessingFailed | NoSpace:
-    """What a codec's complaint means. Its own words are for the operator only."""
-    if "No space left" in message:
-        return NoSpace(_DOING, "the disk is full")
-    return ProcessingFailed(_DOING, "the image is broken or incomplete", code=ErrorCode.DECODE, private=message)
