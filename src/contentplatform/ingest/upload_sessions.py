@@ -14,7 +14,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -39,6 +39,7 @@ from contentplatform.ingest.service import CLAIM_METADATA
 from contentplatform.ingest.uploads import (
     Allowance,
     Appending,
+    Busy,
     Checksum,
     NewUpload,
     NoLimits,
@@ -331,6 +332,8 @@ class LocalUploads(Uploads):
         session = self._live(upload_id).session
         try:
             return self.staging.open_staged(upload_id, session.offset)
+        except Conflict as error:
+            raise _busy(upload_id) from error
         except Corrupt as error:
             if self._live(upload_id).session.offset == session.offset:
                 self.lose(upload_id, error.why)
@@ -393,7 +396,7 @@ class LocalUploads(Uploads):
             return session
         try:
             staged = self.open_alone(session.id)
-        except Conflict:
+        except Busy:
             return self._live(session.id).session
         try:
             row = self._live(session.id)
@@ -499,8 +502,17 @@ class LocalUploads(Uploads):
 
     def terminate(self, upload_id: str) -> None:
         self._live(upload_id)
-        with self.staging.alone(upload_id):
+        with self._alone(upload_id):
             self._database.write(lambda transaction: self._end(transaction, upload_id))
+
+    @contextmanager
+    def _alone(self, upload_id: str) -> Iterator[None]:
+        with ExitStack() as held:
+            try:
+                held.enter_context(self.staging.alone(upload_id))
+            except Conflict as error:
+                raise _busy(upload_id) from error
+            yield
 
     def _end(self, transaction: Transaction, upload_id: str) -> None:
         """Forget an upload, and what was kept for it unless it became a version."""
@@ -550,9 +562,9 @@ class LocalUploads(Uploads):
             return bool(still)
 
         try:
-            with self.staging.alone(upload_id):
+            with self._alone(upload_id):
                 return self._database.write(work)
-        except Conflict:
+        except Busy:
             return False
 
     def _finish_left(self, session: UploadSession) -> None:
@@ -845,6 +857,12 @@ def _must_find(connection: Connection, upload_id: str) -> _Row:
     if row is None:
         raise _no_such(upload_id)
     return row
+
+
+def _busy(upload_id: str) -> Busy:
+    return Busy(
+        f"writing to upload {upload_id}", "another request is writing to it", hint="Wait until that one has ended"
+    )
 
 
 def _no_such(upload_id: str) -> NotFound:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-from contentplatform.errors import InvalidRequest
+from contentplatform.errors import Conflict, InvalidRequest
 
 CHECKSUM_ALGORITHMS: Final = ("sha256", "sha1", "md5", "sha512")
 """What a piece of an upload may be checked by, the best first."""
@@ -24,6 +24,10 @@ CHECKSUM_ALGORITHMS: Final = ("sha256", "sha1", "md5", "sha512")
 
 class TooLarge(InvalidRequest):
     """More bytes than are taken."""
+
+
+class Busy(Conflict):
+    """Another request is writing to the same upload at this moment."""
 
 
 class UploadKind(StrEnum):
@@ -207,7 +211,8 @@ class Uploads(ABC):
         Raises:
             NotFound: no such upload.
             InvalidRequest: ``offset`` lies behind the end; or another length was told before.
-            Conflict: ``offset`` is not where the upload stands; or another piece is on its way, in whatever process.
+            Conflict: ``offset`` is not where the upload stands.
+            Busy: another piece is on its way, in whatever process.
             Denied: nothing more can be added: it is finished, or is put together of parts.
         """
 
@@ -216,7 +221,7 @@ class Uploads(ABC):
         """End an upload and free its bytes; a version that it became stays.
 
         Raises:
-            NotFound: no such upload. Conflict: a piece is on its way.
+            NotFound: no such upload. Busy: a piece is on its way.
         """
 
     @abstractmethod
