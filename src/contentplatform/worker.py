@@ -55,6 +55,7 @@ class Worker:
             Duty("reconcile", settings.ingest.reconcile_interval_seconds, home.platform.ingest.reconcile),
             Duty("snapshot", settings.ingest.reconcile_interval_seconds, home.write_snapshot_if_due),
             Duty("scratch", settings.storage.gc_interval_seconds, home.sweep_scratch),
+            Duty("uploads", settings.ingest.reconcile_interval_seconds, home.expire_uploads),
             Duty("garbage", settings.storage.gc_interval_seconds, home.store.collect_garbage),
             Duty("schedule", _SCHEDULE_SECONDS, home.schedule().run_due),
             Duty("progress", _PROGRESS_SECONDS, home.note_progress),

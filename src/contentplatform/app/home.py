@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from contentplatform.accounts.port import Accounts, AuditLog
+    from contentplatform.app.incoming import LateUploads
     from contentplatform.app.links import LateLinks
     from contentplatform.app.people import LatePeople
     from contentplatform.catalog.port import Catalog, Record
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from contentplatform.ingest.library import Library
     from contentplatform.ingest.port import EventSource
     from contentplatform.ingest.service import IngestService
+    from contentplatform.ingest.uploads import Uploads
     from contentplatform.processing.local import LocalMediaProcessor
     from contentplatform.processing.port import MediaProcessor
     from contentplatform.replies.port import Replies
@@ -57,6 +59,8 @@ class Platform:
     """On AWS opened when somebody asks: in the data folder of the machine that serves."""
     links: LateLinks
     """As ``people``, in the same database."""
+    incoming: LateUploads | None = None
+    """None in a home into which nothing comes by this machine."""
 
     @property
     def accounts(self) -> Accounts:
@@ -77,6 +81,11 @@ class Platform:
     def webhooks(self) -> Webhooks:
         """Who is told what happens."""
         return self.links().webhooks
+
+    @property
+    def uploads(self) -> Uploads | None:
+        """Files on their way in; None in a home into which nothing comes by this machine."""
+        return self.incoming() if self.incoming is not None else None
 
     @property
     def replies(self) -> Replies:

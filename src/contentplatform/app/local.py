@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
+from contentplatform.app.incoming import LateUploads, open_uploads
 from contentplatform.app.links import LateLinks, open_links
 from contentplatform.app.people import LatePeople, open_accounts
 from contentplatform.clock import Clock, IdSource, RandomIds, SystemClock
@@ -213,6 +214,11 @@ class LocalHome(Home):
             remove=given.drop_remove,
         )
 
+    def expire_uploads(self) -> int:
+        """End uploads whose time is over, and finish those whose bytes are all there; how many ended."""
+        uploads = self.platform.uploads
+        return uploads.expire() if uploads is not None else 0
+
     def snapshot(self) -> CatalogSnapshot:
         """The catalog as an object of the store: to write it, or to put it back."""
         return CatalogSnapshot(self.store, self.catalog)
@@ -371,6 +377,8 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
         transcoder = LocalTranscoder(database, clock, ids, doorbell)
         stop = partial(stop_execution, engine, transcoder)
         ingest = IngestService(store, catalog, engine, publication, clock, together, PROCESSED_KINDS, stop=stop)
+        people = LatePeople(partial(open_accounts, settings, clock, ids, database=database))
+        links = LateLinks(partial(open_links, settings, clock, ids, database))
         platform = Platform(
             settings=settings,
             clock=clock,
@@ -395,8 +403,9 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
             ),
             edge=edge,
             processor=processor,
-            people=LatePeople(partial(open_accounts, settings, clock, ids, database=database)),
-            links=LateLinks(partial(open_links, settings, clock, ids, database)),
+            people=people,
+            links=links,
+            incoming=LateUploads(partial(open_uploads, settings, clock, ids, database, store, catalog, people, links)),
         )
     except BaseException:
         database.close()

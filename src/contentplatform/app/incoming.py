@@ -1,0 +1,62 @@
+"""Resumable uploads, put together: their rows in the data folder's database, their bytes beside the blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from contentplatform.errors import NotFound
+from contentplatform.media import file_id
+
+if TYPE_CHECKING:
+    from contentplatform.app.links import LateLinks
+    from contentplatform.app.people import LatePeople
+    from contentplatform.catalog.port import Catalog
+    from contentplatform.clock import Clock, IdSource
+    from contentplatform.config import Settings
+    from contentplatform.drivers.sqlite import Database
+    from contentplatform.ingest.uploads import Uploads
+    from contentplatform.storage.local import LocalObjectStore
+
+
+def open_uploads(
+    settings: Settings,
+    clock: Clock,
+    ids: IdSource,
+    database: Database,
+    store: LocalObjectStore,
+    catalog: Catalog,
+    people: LatePeople,
+    links: LateLinks,
+) -> Uploads:
+    """Uploads into a data folder whose database is open."""
+    from contentplatform.ingest.allowances import Allowances  # noqa: PLC0415 - whoever only asks starts without it
+    from contentplatform.ingest.upload_sessions import LocalUploads, UploadRules  # noqa: PLC0415
+
+    given = settings.uploads
+    rules = UploadRules(given.max_bytes, given.max_open, given.keep_seconds)
+
+    def is_taken(key: str) -> bool:
+        identifier = file_id(key)
+        try:
+            catalog.get(identifier)
+        except NotFound:
+            return catalog.redirect(identifier) is not None or store.has_been(key)
+        return True
+
+    allowances = Allowances(lambda: people().accounts, lambda: links().shares, is_taken)
+    return LocalUploads(database, store, clock, ids, rules, allowances)
+
+
+class LateUploads:
+    """Opens uploads when they are first asked for."""
+
+    def __init__(self, opening: Callable[[], Uploads]) -> None:
+        self._opening = opening
+        self._opened: Uploads | None = None
+
+    def __call__(self) -> Uploads:
+        """Uploads of everybody."""
+        if self._opened is None:
+            self._opened = self._opening()
+        return self._opened
