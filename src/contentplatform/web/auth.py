@@ -18,6 +18,7 @@ from starlette.types import Scope as AsgiScope
 
 from contentplatform.accounts.credentials import csrf_token, same
 from contentplatform.accounts.port import Accounts, AuditLog, Principal, Scope, User, Via, nobody
+from contentplatform.app import Platform
 from contentplatform.errors import Denied, NotFound, Unauthenticated
 from contentplatform.web.rates import Rates
 
@@ -189,6 +190,18 @@ class Door:
         return (
             f"{cookie_name(request.scope)}={secret}; Path=/; Max-Age={max_age_seconds}; HttpOnly; SameSite=Lax{secure}"
         )
+
+
+def open_door(platform: Platform) -> Door:
+    """The door of a home, by its settings."""
+    settings = platform.settings
+    return Door(
+        platform.accounts,
+        platform.audit,
+        lifetime_seconds=settings.accounts.session_lifetime_seconds,
+        public_url=settings.server.public_url,
+        rates=Rates(platform.clock, settings.accounts.requests_per_minute),
+    )
 
 
 def door_of(request: HTTPConnection) -> Door:

@@ -62,6 +62,10 @@ KEY_REUSED: Final = Kind(
 PRECONDITION_REQUIRED: Final = Kind(
     "precondition-required", HTTPStatus.PRECONDITION_REQUIRED, "Say which state you have seen"
 )
+HEADERS_TOO_LARGE: Final = Kind(
+    "headers-too-large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large"
+)
+TIMED_OUT: Final = Kind("timed-out", HTTPStatus.REQUEST_TIMEOUT, "The request took too long to come")
 TOO_MANY_REQUESTS: Final = Kind("too-many-requests", HTTPStatus.TOO_MANY_REQUESTS, "Too many requests")
 INTERNAL: Final = Kind("internal", HTTPStatus.INTERNAL_SERVER_ERROR, "A fault of the platform")
 CORRUPT: Final = Kind("corrupt", HTTPStatus.INTERNAL_SERVER_ERROR, "Stored bytes are damaged")
@@ -87,6 +91,8 @@ KINDS: Final = (
     PROCESSING_FAILED,
     KEY_REUSED,
     PRECONDITION_REQUIRED,
+    HEADERS_TOO_LARGE,
+    TIMED_OUT,
     TOO_MANY_REQUESTS,
     INTERNAL,
     CORRUPT,
