@@ -263,15 +263,14 @@ def _dos_moment(moment: datetime) -> tuple[int, int]:
 class ZipResponse(StreamingResponse):
     """An archive as the answer to a request, to be saved as ``name``; closed however the answer ends."""
 
-    def __init__(self, name: str, entries: Iterable[Entry], headers: dict[str, str]) -> None:
+    def __init__(self, name: str, entries: Iterable[Entry], *, is_head: bool = False) -> None:
         self._chunks = zip_chunks(entries)
         told = {
             "Cache-Control": "private, no-store",
             "X-Content-Type-Options": "nosniff",
             "Content-Disposition": disposition(name),
-            **headers,
         }
-        super().__init__(self._chunks, 200, told, "application/zip")
+        super().__init__(iter(()) if is_head else self._chunks, 200, told, "application/zip")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream, then close."""
