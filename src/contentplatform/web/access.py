@@ -56,6 +56,11 @@ def live_record_of(platform: Platform, principal: Principal, identifier: str) ->
     return found
 
 
+def note(platform: Platform, who: Principal, act: str, subject: str, **details: Any) -> None:
+    """Write down what somebody did to files, or let others do."""
+    platform.audit.record(who, act, subject, **details)
+
+
 def check_target(principal: Principal, key: str) -> None:
     """Raise Denied unless whoever asks may put a file under ``key``."""
     if not principal.sees(key):

@@ -19,9 +19,12 @@ from contentplatform.catalog.port import SearchQuery
 from contentplatform.errors import PlatformError
 from contentplatform.web import problems
 from contentplatform.web.api import API_PREFIX, create_api
+from contentplatform.web.auth import DOOR, Door
 
 EDGE_PREFIXES: Final = ("/processed/", "/video-processed/", "/raw/", "/images/")
 UPLOADS_PATH: Final = f"{API_PREFIX}/uploads"
+BY_KEY_PREFIX: Final = f"{API_PREFIX}/files/by-key/"
+FORM_PATH: Final = f"{API_PREFIX}/files"
 SHARE_PREFIXES: Final = ("/s/", "/u/")
 _NOTHING_THERE: Final = "Nothing is under this address."
 _ANYTHING: Final = SearchQuery()
@@ -34,9 +37,13 @@ class Mount:
 
     prefixes: tuple[str, ...]
     part: ASGIApp
+    method: str = ""
+    """The only one that it answers, and then of the very prefixes; empty: any."""
 
-    def takes(self, path: str) -> bool:
-        """Whether it answers this path: a prefix that ends with a slash, or the prefix itself."""
+    def takes(self, method: str, path: str) -> bool:
+        """Whether it answers this: a path below a prefix, or, where that ends with no slash, the prefix itself."""
+        if self.method:
+            return method == self.method and path in self.prefixes
         return any(
             path.startswith(prefix) if prefix.endswith("/") else _under(prefix, path) for prefix in self.prefixes
         )
@@ -50,30 +57,43 @@ def create_app(
     shares: ASGIApp | None = None,
     console: ASGIApp | None = None,
     stopping: threading.Event | None = None,
+    door: Door | None = None,
 ) -> ASGIApp:
     """The site over one home; a part that is not given is not there, and its paths answer 404.
 
     Nothing is started: whoever serves it starts and stops workers. ``stopping`` is set when the process is asked to
-    stop, so that answers without an end come to one.
+    stop, so that answers without an end come to one. ``door`` lets people in; without one a plain one is made.
     """
     mounts = [Mount(("/health",), Health(home)), Mount((problems.TYPE_FOLDER,), explain_problem)]
     if edge is not None:
         mounts.append(Mount(EDGE_PREFIXES, edge))
     if uploads is not None:
-        mounts.append(Mount((UPLOADS_PATH,), uploads))
+        mounts.append(Mount((UPLOADS_PATH, BY_KEY_PREFIX), uploads))
+        mounts.append(Mount((FORM_PATH,), uploads, "POST"))
     mounts.append(Mount((API_PREFIX,), create_api(home, stopping)))
     if shares is not None:
         mounts.append(Mount(SHARE_PREFIXES, shares))
     if console is not None:
         mounts.append(Mount(("/",), console))
-    return Site(mounts)
+    return Site(mounts, door or _door(home))
+
+
+def _door(home: Home) -> Door:
+    settings, platform = home.platform.settings, home.platform
+    return Door(
+        platform.accounts,
+        platform.audit,
+        lifetime_seconds=settings.accounts.session_lifetime_seconds,
+        public_url=settings.server.public_url,
+    )
 
 
 class Site:
     """Gives each request to the part that owns its path; the outer edge of every fault."""
 
-    def __init__(self, mounts: Sequence[Mount]) -> None:
+    def __init__(self, mounts: Sequence[Mount], door: Door) -> None:
         self._mounts = tuple(mounts)
+        self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's scope, as ASGI calls it."""
@@ -86,6 +106,7 @@ class Site:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
+        scope.setdefault(DOOR, self._door)
 
         async def note_begin(message: Message) -> None:
             nonlocal begun
@@ -93,7 +114,7 @@ class Site:
             await send(message)
 
         try:
-            await self._part(scope["path"])(scope, receive, note_begin)
+            await self._part(scope)(scope, receive, note_begin)
         except Exception as error:  # the outermost edge: said once in the log, and without internals to the other side
             problem = problems.of_error(error) if isinstance(error, PlatformError) else problems.internal()
             if problem.kind.status is HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -102,8 +123,9 @@ class Site:
             if not begun:
                 await problem.response(scope)(scope, receive, send)
 
-    def _part(self, path: str) -> ASGIApp:
-        return next((mount.part for mount in self._mounts if mount.takes(path)), nothing_there)
+    def _part(self, scope: Scope) -> ASGIApp:
+        method, path = scope["method"], scope["path"]
+        return next((mount.part for mount in self._mounts if mount.takes(method, path)), nothing_there)
 
 
 class Health:

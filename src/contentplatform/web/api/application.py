@@ -34,6 +34,8 @@ from contentplatform.web.api.route import PROBLEM_SCHEMA
 from contentplatform.web.feed import Feed
 
 API_PREFIX: Final = "/api/v1"
+BODY_LIMIT_BYTES: Final = 1 << 20
+"""Largest body of a request that is no upload."""
 _DESCRIPTION: Final = (
     "Keeps a media team's files, makes the renditions the web needs, and loses nothing. Send a token as "
     "`Authorization: Bearer cp_…`. Failures are problem documents (RFC 9457)."
@@ -71,6 +73,13 @@ class Api(FastAPI):
                 for operation in path.values():
                     operation["responses"] = _without_foreign(operation["responses"])
             schemas["Problem"] = PROBLEM_SCHEMA
+            token = {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "A token, as `contentplatform tokens add` makes",
+            }
+            found["components"]["securitySchemes"] = {"token": token}
+            found["security"] = [{"token": []}]
             self.openapi_schema = found
         return self.openapi_schema
 
@@ -90,6 +99,7 @@ def create_api(home: Home, stopping: threading.Event | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        max_body_size=BODY_LIMIT_BYTES,
     )
     api.state.home = home
     api.state.feed = Feed(home.platform.catalog, stopping or threading.Event())

@@ -11,7 +11,7 @@ from contentplatform.errors import InvalidRequest, PlatformError
 from contentplatform.ingest.library import Edit
 from contentplatform.media import file_name
 from contentplatform.web import problems
-from contentplatform.web.access import check_target, live_record_of, record_of
+from contentplatform.web.access import check_target, live_record_of, note, record_of
 from contentplatform.web.api.route import failures, new_router
 from contentplatform.web.api.serving import APlatform, Writer
 from contentplatform.web.api.shapes import BulkAct, BulkOutcome, BulkWish
@@ -64,6 +64,7 @@ def _outcome(platform: APlatform, writer: Principal, file_id: str, wish: BulkWis
         finding = record_of if wish.act is BulkAct.UNDELETE else live_record_of
         record = finding(platform, writer, file_id)
         done = act(record)
+        note(platform, writer, f"file.{wish.act}", record.file_path, bulk=True)
     except PlatformError as error:
         return {**found, "problem": problems.of_error(error).document(f"/api/v1/files/{file_id}")}
     if isinstance(done, str):

@@ -12,7 +12,7 @@ from contentplatform.clock import timestamp
 from contentplatform.delivery.conditions import names
 from contentplatform.errors import Conflict
 from contentplatform.web import problems
-from contentplatform.web.access import record_of, shown
+from contentplatform.web.access import note, record_of, shown
 from contentplatform.web.api.route import ETAG, failures, new_router
 from contentplatform.web.api.serving import ACollections, APlatform, FileIdInPath, Reader, Writer
 from contentplatform.web.api.shapes import (
@@ -51,10 +51,11 @@ def list_collections(
     responses=failures(),
 )
 def create_collection(
-    collections: ACollections, writer: Writer, response: Response, wish: CollectionWish
+    platform: APlatform, collections: ACollections, writer: Writer, response: Response, wish: CollectionWish
 ) -> Collection:
     """An empty collection; several may have the same name."""
     made = collections.create(wish.name, description=wish.description, owner=writer.name)
+    note(platform, writer, "collection.create", made.collection_id, name=made.name)
     response.headers["Location"] = f"/api/v1/collections/{made.collection_id}"
     return _answer(made, response)
 
@@ -76,8 +77,9 @@ def get_collection(
     "/collections/{collection_id}", operation_id="edit_collection", summary="Rename a collection", responses=CHANGING
 )
 def edit_collection(
+    platform: APlatform,
     collections: ACollections,
-    _writer: Writer,
+    writer: Writer,
     response: Response,
     collection_id: CollectionId,
     change: CollectionEdit,
@@ -87,9 +89,11 @@ def edit_collection(
     revision = _revision(collections, collection_id, if_match)
     given = {name: getattr(change, name) or "" for name in change.model_fields_set}
     try:
-        return _answer(collections.change(collection_id, revision, **given), response)
+        changed = collections.change(collection_id, revision, **given)
     except Conflict as error:
         raise _meanwhile() from error
+    note(platform, writer, "collection.edit", collection_id)
+    return _answer(changed, response)
 
 
 @router.delete(
@@ -100,7 +104,11 @@ def edit_collection(
     responses=failures(404, 412, 428),
 )
 def delete_collection(
-    collections: ACollections, _writer: Writer, collection_id: CollectionId, if_match: IfMatch = None
+    platform: APlatform,
+    collections: ACollections,
+    writer: Writer,
+    collection_id: CollectionId,
+    if_match: IfMatch = None,
 ) -> None:
     """Take it away; its files stay where they are."""
     revision = _revision(collections, collection_id, if_match)
@@ -108,6 +116,7 @@ def delete_collection(
         collections.delete(collection_id, revision)
     except Conflict as error:
         raise _meanwhile() from error
+    note(platform, writer, "collection.delete", collection_id)
 
 
 @router.get(
@@ -131,11 +140,11 @@ def list_collection_files(
 
 @router.post(
     "/collections/{collection_id}/files",
-    operation_id="add_to_collection",
+    operation_id="extend_collection",
     summary="Put files into a collection",
     responses=failures(404) | ETAG,
 )
-def add_to_collection(
+def extend_collection(
     platform: APlatform,
     collections: ACollections,
     writer: Writer,
@@ -144,21 +153,29 @@ def add_to_collection(
     files: FileIds,
 ) -> Collection:
     """Put files at its end, in this order; those that are in it already stay where they are."""
-    known = _seen(platform, writer, files.file_ids)
-    return _answer(collections.add(collection_id, known), response)
+    changed = collections.add(collection_id, _seen(platform, writer, files.file_ids))
+    note(platform, writer, "collection.extend", collection_id, files=len(files.file_ids))
+    return _answer(changed, response)
 
 
 @router.post(
     "/collections/{collection_id}/files/remove",
-    operation_id="take_from_collection",
+    operation_id="shrink_collection",
     summary="Take files out of a collection",
     responses=failures(404) | ETAG,
 )
-def take_from_collection(
-    collections: ACollections, _writer: Writer, response: Response, collection_id: CollectionId, files: FileIds
+def shrink_collection(
+    platform: APlatform,
+    collections: ACollections,
+    writer: Writer,
+    response: Response,
+    collection_id: CollectionId,
+    files: FileIds,
 ) -> Collection:
     """Take files out of it; they stay where they are."""
-    return _answer(collections.take(collection_id, files.file_ids), response)
+    changed = collections.take(collection_id, files.file_ids)
+    note(platform, writer, "collection.shrink", collection_id, files=len(files.file_ids))
+    return _answer(changed, response)
 
 
 @router.post(
@@ -168,8 +185,9 @@ def take_from_collection(
     responses=CHANGING,
 )
 def arrange_collection(
+    platform: APlatform,
     collections: ACollections,
-    _writer: Writer,
+    writer: Writer,
     response: Response,
     collection_id: CollectionId,
     wish: Arrangement,
@@ -178,9 +196,11 @@ def arrange_collection(
     """Put some of its files, in this order, before another of them, or at its end."""
     revision = _revision(collections, collection_id, if_match)
     try:
-        return _answer(collections.arrange(collection_id, wish.file_ids, revision, before=wish.before), response)
+        changed = collections.arrange(collection_id, wish.file_ids, revision, before=wish.before)
     except Conflict as error:
         raise _meanwhile() from error
+    note(platform, writer, "collection.arrange", collection_id)
+    return _answer(changed, response)
 
 
 @router.get(

@@ -13,7 +13,7 @@ from contentplatform.clock import timestamp
 from contentplatform.delivery.rules import raw_edge_key
 from contentplatform.errors import InvalidRequest, NotFound
 from contentplatform.storage.port import BucketRole
-from contentplatform.web.access import live_record_of, public_url
+from contentplatform.web.access import live_record_of, note, public_url
 from contentplatform.web.api.route import BYTES, failures, new_router
 from contentplatform.web.api.serving import APlatform, FileIdInPath, Reader
 from contentplatform.web.api.shapes import Link, LinkWish, RenditionList
@@ -118,6 +118,7 @@ def sign_link(platform: APlatform, reader: Reader, file_id: FileIdInPath, wish: 
     record = live_record_of(platform, reader, file_id)
     key, sha256 = _linked(platform, record, wish.rendition)
     expires_at = platform.clock.now() + timedelta(seconds=wish.expires_in_seconds)
+    note(platform, reader, "link.sign", record.file_path, key=key, until=timestamp(expires_at))
     return Link(url=platform.edge.signed_url(key, expires_at, sha256), expires_at=timestamp(expires_at))
 
 

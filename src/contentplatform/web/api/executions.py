@@ -8,7 +8,7 @@ from fastapi import Path, Query
 
 from contentplatform.accounts.port import Principal
 from contentplatform.errors import NotFound
-from contentplatform.web.access import record_of, without_private
+from contentplatform.web.access import note, record_of, without_private
 from contentplatform.web.api.route import failures, new_router
 from contentplatform.web.api.serving import APlatform, Reader, Writer
 from contentplatform.web.api.shapes import Cancel, Execution, ExecutionPage, ExecutionQuery, History, Started
@@ -58,14 +58,18 @@ def get_history(platform: APlatform, reader: Reader, name: Name) -> History:
 def retry_execution(platform: APlatform, writer: Writer, name: Name) -> Started:
     """Process the version of an execution that failed or was cancelled again, as a new execution."""
     _execution(platform, writer, name)
-    return Started(execution=platform.library.retry(name))
+    started = platform.library.retry(name)
+    note(platform, writer, "execution.retry", name, execution=started)
+    return Started(execution=started)
 
 
 @router.post("/executions/{name}/cancel", operation_id="cancel_execution", summary="Stop", responses=failures(404))
 def cancel_execution(platform: APlatform, writer: Writer, name: Name, cancel: Cancel) -> Execution:
     """Stop an execution; what has ended stays as it ended."""
     _execution(platform, writer, name)
-    return Execution.model_validate(_shown(platform.library.cancel(name, cancel.reason)))
+    stopped = platform.library.cancel(name, cancel.reason)
+    note(platform, writer, "execution.cancel", name, reason=cancel.reason)
+    return Execution.model_validate(_shown(stopped))
 
 
 def _execution(platform: APlatform, principal: Principal, name: str) -> port.Execution:

@@ -16,6 +16,7 @@ from contentplatform.web.access import (
     check_private,
     check_target,
     live_record_of,
+    note,
     record_by_key,
     record_of,
     shown,
@@ -102,6 +103,7 @@ def edit_file(
         changed = platform.library.edit(record.file_path, edit_of(change), revision=revision)
     except Conflict as error:
         raise problems.Refusal(problems.PRECONDITION_FAILED, error.why, hint=error.hint) from error
+    note(platform, writer, "file.edit", record.file_path, fields=sorted(change.model_fields_set))
     return _answer(platform, changed, response)
 
 
@@ -110,7 +112,9 @@ def tag_file(platform: APlatform, writer: Writer, response: Response, file_id: F
     """Add tags and take tags away, whatever others change meanwhile."""
     record = live_record_of(platform, writer, file_id)
     edit = Edit(add_tags=frozenset(change.add), remove_tags=frozenset(change.remove))
-    return _answer(platform, platform.library.edit(record.file_path, edit), response)
+    changed = platform.library.edit(record.file_path, edit)
+    note(platform, writer, "file.tag", record.file_path)
+    return _answer(platform, changed, response)
 
 
 @router.post("/files/{file_id}/move", operation_id="move_file", summary="Move a file", responses=failures(404, 409))
@@ -118,7 +122,9 @@ def move_file(platform: APlatform, writer: Writer, response: Response, file_id: 
     """Give a file another key: tags, versions, renditions and history come along; its file_id is another then."""
     record = live_record_of(platform, writer, file_id)
     check_target(writer, where.key)
-    return _answer(platform, platform.library.move(record.file_path, where.key), response)
+    moved = platform.library.move(record.file_path, where.key)
+    note(platform, writer, "file.move", record.file_path, to=where.key)
+    return _answer(platform, moved, response)
 
 
 @router.delete(
@@ -134,6 +140,7 @@ def delete_file(platform: APlatform, writer: Writer, file_id: FileIdInPath, if_m
     if if_match is not None:
         seen_revision(record, if_match)
     platform.library.remove(record.file_path)
+    note(platform, writer, "file.delete", record.file_path)
 
 
 @router.post(
@@ -142,7 +149,9 @@ def delete_file(platform: APlatform, writer: Writer, file_id: FileIdInPath, if_m
 def undelete_file(platform: APlatform, writer: Writer, response: Response, file_id: FileIdInPath) -> File:
     """Bring a deleted file back with its record, tags and renditions; nothing happens to one that is there."""
     record = record_of(platform, writer, file_id)
-    return _answer(platform, platform.library.undelete(record.file_path), response)
+    back = platform.library.undelete(record.file_path)
+    note(platform, writer, "file.undelete", record.file_path)
+    return _answer(platform, back, response)
 
 
 @router.post(
@@ -155,7 +164,9 @@ def undelete_file(platform: APlatform, writer: Writer, response: Response, file_
 def reprocess_file(platform: APlatform, writer: Writer, file_id: FileIdInPath) -> Started:
     """Process the current version anew, as a new execution."""
     record = live_record_of(platform, writer, file_id)
-    return Started(execution=platform.library.reprocess(record.file_path))
+    started = platform.library.reprocess(record.file_path)
+    note(platform, writer, "file.reprocess", record.file_path, execution=started)
+    return Started(execution=started)
 
 
 # -- parts ---------------------------------------------------------------------------------------------------------

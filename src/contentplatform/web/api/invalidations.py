@@ -11,7 +11,7 @@ from contentplatform.accounts.port import Principal, Scope
 from contentplatform.clock import timestamp
 from contentplatform.delivery.rules import paths_to_purge, raw_edge_key
 from contentplatform.errors import InvalidRequest
-from contentplatform.web.access import record_of
+from contentplatform.web.access import note, record_of
 from contentplatform.web.api.route import failures, new_router
 from contentplatform.web.api.serving import Administrator, APlatform, Writer
 from contentplatform.web.api.shapes import Invalidation, InvalidationPage, InvalidationQuery, InvalidationWish
@@ -74,6 +74,7 @@ def create_invalidation(
     made = platform.edge.invalidate(paths, wish.reference or f"by-hand-{secrets.token_hex(8)}")
     if made is None:
         raise InvalidRequest("telling the edge to forget", "nothing of this is on the edge")
+    note(platform, writer, "invalidation.create", made.id, paths=len(made.paths))
     response.headers["Location"] = f"/api/v1/invalidations/{made.id}"
     return Invalidation(
         id=made.id,

@@ -11,10 +11,13 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from contentplatform.accounts.port import Scope
 from contentplatform.web import problems
+from contentplatform.web.api.serving import ENTRANCES
+from contentplatform.web.idempotency import IDEMPOTENCY_KEY, once
 
-BODY_LIMIT_BYTES: Final = 1 << 20
-"""Largest body of a request that is no upload."""
+SCOPE: Final = "x-scope"
+"""Where the description tells the right that a route needs."""
 PROBLEM_SCHEMA: Final[dict[str, Any]] = {
     "title": "Problem",
     "description": "Why a request failed (RFC 9457).",
@@ -78,18 +81,35 @@ def _described(status: HTTPStatus) -> dict[str, Any]:
 
 
 class StrictRoute(APIRoute):
-    """Refuses parameters that the route doesn't know, or that came twice: nothing that was meant is passed over."""
+    """Refuses what it doesn't know, so that nothing that was meant is passed over; does a repeated write once."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **given: Any) -> None:
+        super().__init__(path, endpoint, **given)
+        scope = _scope_of(self.dependant)
+        if scope is not None:
+            self.openapi_extra = {**(self.openapi_extra or {}), SCOPE: scope.value}
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, with the check before it."""
+        """FastAPI's handler, with the checks before it, and the reply to a repetition instead of it."""
         handle = super().get_route_handler()
         known = frozenset(_query_names(self.dependant))
+        told_once = (self.openapi_extra or {}).get("x-told-once", False)
+        repeatable = "POST" in (self.methods or ())
 
         async def checked(request: Request) -> Response:
             check_query(request, known)
-            return await handle(request)
+            key = request.headers.get(IDEMPOTENCY_KEY) if repeatable else None
+            if key is None:
+                return await handle(request)
+            return await once(request, key, handle, told_once=told_once)
 
         return checked
+
+
+def _scope_of(dependant: Dependant) -> Scope | None:
+    """The right that a route needs, by the entrance that it depends on."""
+    calls = {id(dependency.call) for dependency in dependant.dependencies}
+    return next((scope for scope, entrance in ENTRANCES.items() if id(entrance) in calls), None)
 
 
 def _query_names(dependant: Dependant) -> Iterator[str]:

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Request
 
 from contentplatform.accounts.port import Accounts, AuditLog, Principal, Scope
 from contentplatform.app import Home, Platform
 from contentplatform.catalog.port import Collections
-from contentplatform.errors import Unauthenticated
 from contentplatform.hooks.port import Webhooks
 from contentplatform.sharing.port import Shares
 from contentplatform.web import problems
+from contentplatform.web.auth import require
 from contentplatform.web.feed import Feed
-
-
-def require(scope: Scope) -> Callable[[Request], Principal]:
-    """The bearer of a token, with this right."""
-
-    def bearer(request: Request) -> Principal:
-        accounts = getattr(_platform(request), "accounts", None)
-        kind, _, secret = request.headers.get("authorization", "").partition(" ")
-        found = accounts.token(secret) if accounts and kind.lower() == "bearer" else None
-        if found is None:
-            raise Unauthenticated("asking the API", "nobody is signed in", hint="Send a token")
-        principal: Principal = found
-        principal.needs(scope)
-        return principal
-
-    return bearer
 
 
 def _home(request: Request) -> Home:
@@ -88,7 +71,9 @@ AWebhooks = Annotated[Webhooks, Depends(_webhooks)]
 ACollections = Annotated[Collections, Depends(_collections)]
 AHome = Annotated[Home, Depends(_home)]
 APlatform = Annotated[Platform, Depends(_platform)]
-Reader = Annotated[Principal, Depends(require(Scope.READ))]
-Writer = Annotated[Principal, Depends(require(Scope.WRITE))]
-Administrator = Annotated[Principal, Depends(require(Scope.ADMIN))]
+ENTRANCES: Final = {scope: require(scope) for scope in Scope}
+"""What a route depends on for whoever may do what it does: by this its description tells the right that it needs."""
+Reader = Annotated[Principal, Depends(ENTRANCES[Scope.READ])]
+Writer = Annotated[Principal, Depends(ENTRANCES[Scope.WRITE])]
+Administrator = Annotated[Principal, Depends(ENTRANCES[Scope.ADMIN])]
 FileIdInPath = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="A file's identifier: the MD5 of its key.")]

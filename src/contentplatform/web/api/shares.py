@@ -14,7 +14,7 @@ from contentplatform.clock import timestamp
 from contentplatform.errors import InvalidRequest, NotFound
 from contentplatform.sharing import port
 from contentplatform.sharing.port import ShareDraft, Target, TargetKind, UploadLinkDraft
-from contentplatform.web.access import check_target, live_record_of
+from contentplatform.web.access import check_target, live_record_of, note
 from contentplatform.web.api.route import TOLD_ONCE, failures, new_router
 from contentplatform.web.api.serving import APlatform, AShares, Writer
 from contentplatform.web.api.shapes import (
@@ -62,6 +62,7 @@ def create_share(platform: APlatform, shares: AShares, writer: Writer, response:
         _target(platform, writer, wish), wish.title, wish.expires_at, wish.allow_originals, _hashed(wish.password)
     )
     secret, share = shares.create_share(draft, writer.id)
+    note(platform, writer, "share.create", share.id, target=share.target.kind.value, name=share.target.name)
     response.headers["Location"] = f"/api/v1/shares/{share.id}"
     return NewShare.model_validate({**_shown_share(share), "secret": secret, "path": f"/s/{secret}"})
 
@@ -79,16 +80,19 @@ def get_share(shares: AShares, writer: Writer, link_id: LinkId) -> Share:
     responses=failures(404),
     openapi_extra=TOLD_ONCE,
 )
-def rotate_share(shares: AShares, writer: Writer, link_id: LinkId) -> Secret:
+def rotate_share(platform: APlatform, shares: AShares, writer: Writer, link_id: LinkId) -> Secret:
     """Give a share another address; the one before it is over at once."""
     secret = shares.rotate_share(_own_share(shares, writer, link_id).id)
+    note(platform, writer, "share.rotate", link_id)
     return Secret(secret=secret, path=f"/s/{secret}")
 
 
 @router.delete("/shares/{link_id}", operation_id="revoke_share", summary="Revoke a share", responses=failures(404))
-def revoke_share(shares: AShares, writer: Writer, link_id: LinkId) -> Share:
+def revoke_share(platform: APlatform, shares: AShares, writer: Writer, link_id: LinkId) -> Share:
     """End a share at once, and for good."""
-    return Share.model_validate(_shown_share(shares.revoke_share(_own_share(shares, writer, link_id).id)))
+    share = shares.revoke_share(_own_share(shares, writer, link_id).id)
+    note(platform, writer, "share.revoke", link_id)
+    return Share.model_validate(_shown_share(share))
 
 
 @router.get("/upload-links", operation_id="list_upload_links", summary="List upload links", responses=failures())
@@ -107,7 +111,9 @@ def list_upload_links(shares: AShares, writer: Writer, asked: Annotated[SmallPag
     responses=failures(),
     openapi_extra=TOLD_ONCE,
 )
-def create_upload_link(shares: AShares, writer: Writer, response: Response, wish: UploadLinkWish) -> NewUploadLink:
+def create_upload_link(
+    platform: APlatform, shares: AShares, writer: Writer, response: Response, wish: UploadLinkWish
+) -> NewUploadLink:
     """A link that takes files into a folder, within limits. Its address is told this once."""
     check_target(writer, f"{wish.folder.strip('/')}/")
     draft = UploadLinkDraft(
@@ -120,6 +126,7 @@ def create_upload_link(shares: AShares, writer: Writer, response: Response, wish
         frozenset(wish.kinds),
     )
     secret, link = shares.create_upload_link(draft, writer.id)
+    note(platform, writer, "upload_link.create", link.id, folder=link.folder)
     response.headers["Location"] = f"/api/v1/upload-links/{link.id}"
     return NewUploadLink.model_validate({**_shown_upload_link(link), "secret": secret, "path": f"/u/{secret}"})
 
@@ -139,9 +146,10 @@ def get_upload_link(shares: AShares, writer: Writer, link_id: LinkId) -> UploadL
     responses=failures(404),
     openapi_extra=TOLD_ONCE,
 )
-def rotate_upload_link(shares: AShares, writer: Writer, link_id: LinkId) -> Secret:
+def rotate_upload_link(platform: APlatform, shares: AShares, writer: Writer, link_id: LinkId) -> Secret:
     """Give an upload link another address; the one before it is over at once."""
     secret = shares.rotate_upload_link(_own_upload_link(shares, writer, link_id).id)
+    note(platform, writer, "upload_link.rotate", link_id)
     return Secret(secret=secret, path=f"/u/{secret}")
 
 
@@ -151,9 +159,10 @@ def rotate_upload_link(shares: AShares, writer: Writer, link_id: LinkId) -> Secr
     summary="Revoke an upload link",
     responses=failures(404),
 )
-def revoke_upload_link(shares: AShares, writer: Writer, link_id: LinkId) -> UploadLink:
+def revoke_upload_link(platform: APlatform, shares: AShares, writer: Writer, link_id: LinkId) -> UploadLink:
     """End an upload link at once, and for good; what is on its way can't be finished any more."""
     link = shares.revoke_upload_link(_own_upload_link(shares, writer, link_id).id)
+    note(platform, writer, "upload_link.revoke", link_id)
     return UploadLink.model_validate(_shown_upload_link(link))
 
 

@@ -9,7 +9,7 @@ from fastapi import Path
 from contentplatform.catalog.port import LedgerEntry
 from contentplatform.clock import timestamp
 from contentplatform.storage.port import ObjectVersion
-from contentplatform.web.access import live_record_of, record_of, shown
+from contentplatform.web.access import live_record_of, note, record_of, shown
 from contentplatform.web.api.route import failures, new_router
 from contentplatform.web.api.serving import Administrator, APlatform, FileIdInPath, Reader, Writer
 from contentplatform.web.api.shapes import File, VersionList
@@ -43,7 +43,9 @@ def list_versions(platform: APlatform, reader: Reader, file_id: FileIdInPath) ->
 def restore_version(platform: APlatform, writer: Writer, file_id: FileIdInPath, version_id: VersionId) -> File:
     """The older version's bytes become the current version, as a new one; nothing is lost by it."""
     record = live_record_of(platform, writer, file_id)
-    return File.model_validate(shown(platform, platform.library.restore(record.file_path, version_id)))
+    restored = platform.library.restore(record.file_path, version_id)
+    note(platform, writer, "version.restore", record.file_path, version=version_id)
+    return File.model_validate(shown(platform, restored))
 
 
 @router.delete(
@@ -59,6 +61,7 @@ def delete_version(
     """Delete one version for good; the newest one left becomes current. Nothing brings it back."""
     record = record_of(platform, administrator, file_id)
     platform.library.remove_version(record.file_path, version_id)
+    note(platform, administrator, "version.delete", record.file_path, version=version_id)
 
 
 def _shown(version: ObjectVersion, entry: LedgerEntry | None) -> dict[str, Any]:

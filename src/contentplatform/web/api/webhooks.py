@@ -11,6 +11,7 @@ from contentplatform.clock import timestamp
 from contentplatform.hooks import port
 from contentplatform.hooks.port import check_events
 from contentplatform.web import problems
+from contentplatform.web.access import note
 from contentplatform.web.api.route import TOLD_ONCE, failures, new_router
 from contentplatform.web.api.serving import Administrator, APlatform, AWebhooks
 from contentplatform.web.api.shapes import (
@@ -48,6 +49,7 @@ def add_webhook(
     """Tell another program what happens from now on. The secret that signs its messages is told this once."""
     events = check_events(wish.events)
     secret, webhook = webhooks.add(wish.url, events, administrator.id, after=_newest(platform))
+    note(platform, administrator, "webhook.add", webhook.id, url=webhook.url)
     response.headers["Location"] = f"/api/v1/webhooks/{webhook.id}"
     return NewWebhook.model_validate({**_shown(webhook), "secret": secret})
 
@@ -64,12 +66,13 @@ def get_webhook(webhooks: AWebhooks, _administrator: Administrator, webhook_id: 
 def edit_webhook(
     platform: APlatform,
     webhooks: AWebhooks,
-    _administrator: Administrator,
+    administrator: Administrator,
     webhook_id: WebhookId,
     change: WebhookEdit,
 ) -> Webhook:
     """Tell it no more, or tell it again what happens from now on."""
     switched = webhooks.set_active(webhook_id, active=change.active, after=_newest(platform))
+    note(platform, administrator, "webhook.edit", webhook_id, active=change.active)
     return Webhook.model_validate(_shown(switched))
 
 
@@ -80,9 +83,13 @@ def edit_webhook(
     responses=failures(404),
     openapi_extra=TOLD_ONCE,
 )
-def rotate_webhook(webhooks: AWebhooks, _administrator: Administrator, webhook_id: WebhookId) -> WebhookSecret:
+def rotate_webhook(
+    platform: APlatform, webhooks: AWebhooks, administrator: Administrator, webhook_id: WebhookId
+) -> WebhookSecret:
     """Another secret, which signs from now on."""
-    return WebhookSecret(secret=webhooks.rotate(webhook_id))
+    secret = webhooks.rotate(webhook_id)
+    note(platform, administrator, "webhook.rotate", webhook_id)
+    return WebhookSecret(secret=secret)
 
 
 @router.get(
@@ -107,9 +114,12 @@ def list_webhook_failures(webhooks: AWebhooks, _administrator: Administrator, we
     status_code=204,
     responses=failures(404),
 )
-def remove_webhook(webhooks: AWebhooks, _administrator: Administrator, webhook_id: WebhookId) -> None:
+def remove_webhook(
+    platform: APlatform, webhooks: AWebhooks, administrator: Administrator, webhook_id: WebhookId
+) -> None:
     """Take a webhook away, with what was given up."""
     webhooks.remove(webhook_id)
+    note(platform, administrator, "webhook.remove", webhook_id)
 
 
 def _newest(platform: APlatform) -> int:
