@@ -29,6 +29,8 @@ class MemoryEdge(Edge):
         self._key = new_key(b"k" * 32)
         self.asked: list[Invalidation] = []
         self.fails_with: Exception | None = None
+        self.images_kept: dict[str, str] = {}
+        """By file_id, the original whose pictures may stay; empty: none."""
 
     def invalidate(self, paths: Iterable[str], reference: str) -> Invalidation | None:
         wanted = check_invalidation(paths, reference)
@@ -69,6 +71,9 @@ class MemoryEdge(Edge):
         if expires_at <= self._clock.now():
             raise InvalidRequest(f"linking to {path}", "it would be over already")
         return self._base_url() + signed_path(Grant(path, int(expires_at.timestamp())), self._key)
+
+    def keep_images(self, file_id: str, sha256: str) -> None:
+        self.images_kept[file_id] = sha256
 
     def check_link(self, target: str) -> str:
         """The path of a request's target with a valid signature."""

@@ -15,6 +15,8 @@ from contentplatform.errors import RateLimited
 _MOST_CLIENTS: Final = 10_000
 _MOST_AT_ONCE: Final = 32
 """Jobs of one client that wait or run: the queue is for others, too."""
+_NOTHING: Final = 1e-6
+"""What adding up shares of a second is wrong by."""
 _SITE_PREFIX: Final = 64
 """Of IPv6 one site has that many bits in common; all the rest of an address is its own to choose."""
 
@@ -46,7 +48,7 @@ class CpuBudget:
         """Take what a job will about cost; ``settle`` it afterwards.
 
         Raises:
-            RateLimited: the client has used up what it had, or has too many jobs under way.
+            RateLimited: the client has not enough left, or has too many jobs under way.
         """
         with self._lock:
             purse = self._purse(_site_of(client))
@@ -56,12 +58,12 @@ class CpuBudget:
                     f"{_MOST_AT_ONCE} pictures are being made for you already",
                     retry_after_seconds=1,
                 )
-            if purse.seconds <= 0:
-                missing = min(seconds, self._most) - purse.seconds
+            missing = min(seconds, self._most) - purse.seconds
+            if missing > _NOTHING:
                 raise RateLimited(
                     "making a picture",
                     "more was computed for you in the last minute than one viewer is given",
-                    retry_after_seconds=max(1, ceil(missing / self._rate)),
+                    retry_after_seconds=max(1, ceil(missing / self._rate - _NOTHING)),
                     hint="Pictures that are made already are served on",
                 )
             purse.seconds -= seconds
