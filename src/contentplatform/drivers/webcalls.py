@@ -28,6 +28,11 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*\.?")
 _NUMERIC: Final = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_SPECIAL: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "2001::/23", "3fff::/20", "5f00::/16")
+)
+"""Networks for purposes of their own that not every release of Python knows."""
 _COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
 
 
@@ -89,13 +94,16 @@ class WebCalls:
         timer.start()
         try:
             connection.request("POST", place.target, body, {**headers, "Connection": "close"})
-            return connection.getresponse().status
+            status = connection.getresponse().status
+            if connection.gave_up:  # what was cut off may look like an end
+                raise TimeoutError
         except (OSError, http.client.HTTPException) as error:
             why = "there was no answer in time" if connection.gave_up else f"it failed ({type(error).__name__})"
             raise Unavailable(f"calling {_shown(url)}", why, private=str(error)) from error
         finally:
             timer.cancel()
             connection.close()
+        return status
 
     def _place(self, url: str) -> _Place:
         doing = f"calling {_shown(url)}"
@@ -186,7 +194,9 @@ class _Connection(http.client.HTTPConnection):
 def is_public(address: Address) -> bool:
     """Whether an address is of the open internet, whatever IPv6 wraps it in."""
     inner = _wrapped(address)
-    if inner is not None and not is_public(inner):
+    if inner is not None and (address in _NAT64 or not is_public(inner)):
+        return is_public(inner)
+    if any(address in network for network in _SPECIAL):
         return False
     return address.is_global and not (
         address.is_multicast
