@@ -205,7 +205,7 @@ class MemoryAccounts(Accounts):
         self._audit.record(by, "user.remove", user.name)
 
     def ensure_administrator(self) -> str | None:
-        if self._users:
+        if any(user.role is Role.ADMIN for user in self._users.values()):
             return None
         password = new_password(lambda size: bytes(range(7, 7 + size)))
         self.add_user(ADMINISTRATOR_NAME, password, Role.ADMIN, by=machine("contentplatform"), generated=True)

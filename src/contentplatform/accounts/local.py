@@ -231,18 +231,14 @@ class LocalAccounts(Accounts):
         self._database.write(work)
 
     def ensure_administrator(self) -> str | None:
-        if self._there_is_somebody():
-            return None
+        with self._database.read() as view:
+            if view.value("SELECT 1 FROM users WHERE role = 'admin' LIMIT 1"):
+                return None
         password = new_password(self._random)
-        with suppress(Conflict):
-            # Of two processes that start first at once, the second finds the name taken.
+        with suppress(Conflict):  # of two processes that start at once, the second finds the name taken
             self.add_user(ADMINISTRATOR_NAME, password, Role.ADMIN, by=_SYSTEM, generated=True)
             return password
         return None
-
-    def _there_is_somebody(self) -> bool:
-        with self._database.read() as view:
-            return bool(view.value("SELECT 1 FROM users LIMIT 1"))
 
     def _changed(self, user_id: str, change: Callable[[Transaction, User], None]) -> User:
         """The user after a change that commits with its entry in the log."""

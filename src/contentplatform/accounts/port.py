@@ -352,7 +352,7 @@ class Accounts(ABC):
 
     @abstractmethod
     def ensure_administrator(self) -> str | None:
-        """Where there is no user yet, make ``admin`` and return the password, this once; else None."""
+        """Where there is no administrator, make ``admin`` and return the password, this once; else None."""
 
     # -- signing in ------------------------------------------------------------------------------------------
 
