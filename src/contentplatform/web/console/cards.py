@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from contentplatform.app import Platform
 from contentplatform.catalog.describing import progress_of
@@ -105,7 +106,7 @@ def rendition_url(platform: Platform, record: Record, rendition: Rendition) -> s
 
 def session_url(record: Record, name: str) -> str:
     """Where somebody who is signed in gets a rendition."""
-    return f"/api/v1/files/{record.file_id}/renditions/{name}?v={record.revision}"
+    return f"/api/v1/files/{record.file_id}/renditions/{quote(name)}?version={quote(record.version_id, safe='')}"
 
 
 def _is_private(platform: Platform, record: Record) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -22,34 +22,19 @@ from contentplatform.accounts.port import Principal, Role, Scope
 from contentplatform.app import Home, Platform
 from contentplatform.errors import Denied, InvalidRequest, PlatformError
 from contentplatform.web import problems
+from contentplatform.web.auth import CSRF_FIELD, door_of
 from contentplatform.web.console import words
 from contentplatform.web.console.stationery import render
 
 SIGN_IN: Final = "/sign-in"
+PAGE_HEADERS: Final = {"Cache-Control": "private, no-store", "Vary": "Cookie, HX-Request"}
+"""The guard adds those of security."""
 THEMES: Final = ("light", "dark")
 THEME_COOKIE: Final = "theme"
 NOTICE_COOKIE: Final = "notice"
-CSRF_FIELD: Final = "csrf_token"
 _NOTICE_LIMIT: Final = 3_000
 _FIELDS_LIMIT: Final = 2_000
 _FILES_LIMIT: Final = 1_000
-_logger: Final = logging.getLogger(__name__)
-
-
-class Porter(Protocol):
-    """Knows who comes; see ``web.auth``."""
-
-    def principal(self, request: Request) -> Principal | None:
-        """Whoever is signed in with this request's cookie."""
-        ...
-
-    def csrf_token(self, request: Request) -> str:
-        """What a form of theirs has to bring along."""
-        ...
-
-    def check_form(self, request: Request, token: str) -> None:
-        """Raise Denied unless a form that was sent is one of ours."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +121,7 @@ class Visit:
             "ago": lambda at: words.ago(at, self.now),
         }
         text = render(template, **shared | told)
-        headers = {"Cache-Control": "private, no-store", "Vary": "Cookie, HX-Request"}
-        response = HTMLResponse(text, status, headers)
+        response = HTMLResponse(text, status, PAGE_HEADERS)
         if notice is not None and not self.wants_part:
             response.delete_cookie(NOTICE_COOKIE, path="/", httponly=True, samesite="lax")
         return response
@@ -158,20 +142,20 @@ def page(handler: Handler, *, scope: Scope = Scope.READ) -> Endpoint:
     """The endpoint of a page: for those who are signed in and have this right; forms have to be ours."""
 
     async def endpoint(request: Request) -> Response:
-        porter: Porter = request.app.state.porter
-        principal = await run_in_threadpool(porter.principal, request)
+        door = door_of(request)
+        principal = await run_in_threadpool(door.principal, request)
         if principal is None:
             return _to_sign_in(request)
         home: Home = request.app.state.home
-        visit = Visit(request, home, principal, porter.csrf_token(request))
+        visit = Visit(request, home, principal, door.csrf_token(request))
         try:
-            principal.needs(scope)
             if request.method != "POST":
+                await run_in_threadpool(door.enter, request, scope)
                 return await run_in_threadpool(handler, visit)
             async with request.form(max_fields=_FIELDS_LIMIT, max_files=_FILES_LIMIT) as form:
-                porter.check_form(request, str(form.get(CSRF_FIELD, "")))
-                filled = Visit(request, home, principal, visit.csrf_token, form)
-                return await run_in_threadpool(handler, filled)
+                token = str(form.get(CSRF_FIELD, ""))
+                await run_in_threadpool(partial(door.enter, request, scope, form_token=token))
+                return await run_in_threadpool(handler, replace(visit, form=form))
         except PlatformError as error:
             return await run_in_threadpool(_failed, visit, error)
 
