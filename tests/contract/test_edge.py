@@ -237,6 +237,45 @@ def a_link_that_is_over_is_not_made(home: Home) -> None:
         home.edge.signed_url(PRIVATE, home.clock.now(), SHA256)
 
 
+@check
+def a_link_to_a_picture_names_its_original(home: Home) -> None:
+    link = home.edge.image_url("dpr_2,t_card-512", "a/photo b.jpg", SHA256)
+    assert link.endswith("/images/t_card-512,dpr_2/a/photo%20b.jpg?v=0123456789abcdef")
+    assert link.startswith(home.edge.url(PUBLIC, SHA256).partition("/processed/")[0])
+
+
+@check
+def a_picture_that_is_private_or_free_has_signed_links_only(home: Home) -> None:
+    later = home.clock.now() + timedelta(hours=1)
+    for options, key in (("w_300", "a/photo.jpg"), ("t_card-512", "private/photo.jpg"), ("w_9,f_png", "private/x")):
+        with pytest.raises(InvalidRequest):
+            home.edge.image_url(options, key, SHA256)
+        with pytest.raises(InvalidRequest):
+            home.edge.image_url(options, key, SHA256, home.clock.now())
+        link = home.edge.image_url(options, key, SHA256, later)
+        assert f"/images/{options}/{key}?v=0123456789abcdef&Expires=" in link
+        assert "Signature=" in link
+
+
+@check
+def there_is_no_link_to_a_picture_that_can_not_be(home: Home) -> None:
+    for options, key, sha256 in (
+        ("w_0", "a.jpg", SHA256),
+        ("t_none", "a.jpg", SHA256),
+        ("t_card-512", "a/../b.jpg", SHA256),
+        ("t_card-512", "a.jpg", ""),
+    ):
+        with pytest.raises(InvalidRequest):
+            home.edge.image_url(options, key, sha256)
+
+
+@check
+def pictures_of_a_file_are_forgotten_as_often_as_one_likes(home: Home) -> None:
+    for _ in range(2):
+        home.edge.keep_images("ab" * 16, SHA256)
+        home.edge.keep_images("ab" * 16, "")
+
+
 # -- running the contract ----------------------------------------------------------------------------------------
 
 HOMES: Final = [in_memory, local, cloudfront]

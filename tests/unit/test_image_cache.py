@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from contentplatform.delivery.image_cache import ImageCache, KeptPicture, Place
+from contentplatform.delivery.image_cache import CACHE_FOLDER_NAME, ImageCache, KeptPicture, Place
+from contentplatform.delivery.local import SCHEMA, LocalEdge
+from contentplatform.drivers.sqlite import Database
 from fakes.clock import FakeClock, SequentialIds
 
 FILE = "ab" * 16
@@ -78,6 +80,22 @@ def test_nothing_is_left_of_a_file_that_is_gone(cache: ImageCache, tmp_path: Pat
     cache.keep_only(FILE, "")
     assert [path for path in (tmp_path / "pictures").rglob("*") if path.is_file()] == []
     cache.keep_only(FILE, "")
+
+
+def test_the_local_edge_forgets_what_this_cache_keeps(tmp_path: Path, clock: FakeClock) -> None:
+    database = Database(tmp_path / "x.sqlite", [SCHEMA], new_uuid="1" * 32)
+    edge = LocalEdge(database, tmp_path, clock, SequentialIds(), private_prefix="")
+    cache = ImageCache(tmp_path / CACHE_FOLDER_NAME, 100_000, clock, SequentialIds())
+    place = Place(FILE, NEW, "a")
+    cache.put(place, picture("new"))
+    edge.keep_images(FILE, NEW)
+    assert cache.get(place) is not None
+    edge.keep_images(FILE, OLD)
+    assert cache.get(place) is None
+    cache.put(place, picture("new"))
+    edge.keep_images(FILE, "")
+    assert cache.get(place) is None
+    database.close()
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,8 @@ class Edge(ABC):
             ConfigurationInvalid: there is no key to sign with.
         """
         wanted = parse_options(options)
+        if any(segment in {".", ".."} for segment in key.split("/")):
+            raise InvalidRequest(f"linking to a picture of {key[:80]!r}", "the edge does not reach it")
         path = image_path(wanted, key, _checked_hash(key, sha256))
         if expires_at is not None:
             return self._signed(path, expires_at)
