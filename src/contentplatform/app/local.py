@@ -230,6 +230,7 @@ class LocalHome(Home):
 
     def checks(self) -> tuple[Check, ...]:
         """Every check of ``fsck``."""
+        from contentplatform.accounts.fsck import AccountChecks  # noqa: PLC0415
         from contentplatform.catalog.fsck import catalog_checks  # noqa: PLC0415
         from contentplatform.storage.fsck import storage_checks  # noqa: PLC0415
         from contentplatform.workflow.executor import ExecutorSettings  # noqa: PLC0415
@@ -243,6 +244,7 @@ class LocalHome(Home):
             *LedgerChecks(self.database, executions, STATE_MACHINE, clock, self._doorbell).checks(),
             *self._transcode_checks(),
             *catalog_checks(self.catalog, self.store, is_live=self.platform.ingest.is_live),
+            *AccountChecks(self.database, self.platform.audit).checks(),
         )
 
     def image_requests(self) -> ImageRequests:
