@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
+from functools import cache
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from contentplatform import __version__
 from contentplatform.app import Home
@@ -30,7 +35,7 @@ from contentplatform.web.api import (
     versions,
     webhooks,
 )
-from contentplatform.web.api.route import PROBLEM_SCHEMA
+from contentplatform.web.api.route import PROBLEM_SCHEMA, completed
 from contentplatform.web.feed import Feed
 
 API_PREFIX: Final = "/api/v1"
@@ -60,6 +65,16 @@ _ROUTERS: Final = (
 class Api(FastAPI):
     """FastAPI with the description as it is here: without its own sort of validation errors."""
 
+    @cache  # noqa: B019 - one application a process, and its routes stay
+    def methods(self) -> tuple[tuple[re.Pattern[str], frozenset[str]], ...]:
+        """The methods of each route, by what its path looks like."""
+        return tuple(
+            (compile_path(API_PREFIX + route.path)[0], frozenset(route.methods or ()))
+            for router in _ROUTERS
+            for route in router.routes
+            if isinstance(route, APIRoute)
+        )
+
     def openapi(self) -> dict[str, Any]:
         """The description, made once."""
         if self.openapi_schema is None:
@@ -70,8 +85,8 @@ class Api(FastAPI):
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
             for path in found["paths"].values():
-                for operation in path.values():
-                    operation["responses"] = _without_foreign(operation["responses"])
+                for method, operation in path.items():
+                    completed(operation, method)
             schemas["Problem"] = PROBLEM_SCHEMA
             token = {
                 "type": "http",
@@ -110,12 +125,6 @@ def create_api(home: Home, stopping: threading.Event | None = None) -> FastAPI:
     return api
 
 
-def _without_foreign(responses: dict[str, Any]) -> dict[str, Any]:
-    """The answers of an operation without FastAPI's own validation error: ours are problems, with status 400."""
-    foreign = "HTTPValidationError"
-    return {status: answer for status, answer in responses.items() if foreign not in str(answer)}
-
-
 async def _platform_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PlatformError)  # noqa: S101 - FastAPI calls it for nothing else
     return problems.of_error(error).response(request.scope)
@@ -133,7 +142,17 @@ async def _wrong_fields(request: Request, error: Exception) -> Response:
 
 async def _bare_status(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - same
-    return problems.of_status(error.status_code, str(error.detail), error.headers).response(request.scope)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_allowed(request)))
+    return problems.of_status(error.status_code, str(error.detail), headers).response(request.scope)
+
+
+def _allowed(request: Request) -> set[str]:
+    """Every method of the path that was asked for: routes of one path know of themselves only."""
+    path = request.scope["path"]
+    api: Api = request.app
+    return {method for regex, methods in api.methods() if regex.match(path) for method in methods}
 
 
 async def _unexpected(request: Request, _error: Exception) -> Response:

@@ -204,7 +204,7 @@ def arrange_collection(
 
 
 @router.get(
-    "/files/{file_id}/collections",
+    "/files/{file_id:fileid}/collections",
     operation_id="list_collections_of_file",
     summary="The collections of a file",
     responses=failures(404),

@@ -30,13 +30,13 @@ Inline = Annotated[bool, Query(description="To be shown, not saved, where its ty
 
 
 @router.get(
-    "/files/{file_id}/original",
+    "/files/{file_id:fileid}/original",
     operation_id="get_original",
     summary="The original's bytes",
     response_class=Response,
     responses=failures(404, 409, 412, 416) | BYTES,
 )
-@router.head("/files/{file_id}/original", include_in_schema=False)
+@router.head("/files/{file_id:fileid}/original", include_in_schema=False)
 def get_original(
     platform: APlatform,
     reader: Reader,
@@ -55,7 +55,7 @@ def get_original(
 
 
 @router.get(
-    "/files/{file_id}/renditions",
+    "/files/{file_id:fileid}/renditions",
     operation_id="list_renditions",
     summary="The renditions of a version",
     responses=failures(404),
@@ -70,13 +70,13 @@ def list_renditions(
 
 
 @router.get(
-    "/files/{file_id}/renditions/{name}",
+    "/files/{file_id:fileid}/renditions/{name}",
     operation_id="get_rendition",
     summary="A rendition's bytes",
     response_class=Response,
     responses=failures(404, 412, 416) | BYTES,
 )
-@router.head("/files/{file_id}/renditions/{name}", include_in_schema=False)
+@router.head("/files/{file_id:fileid}/renditions/{name}", include_in_schema=False)
 def get_rendition(
     platform: APlatform,
     reader: Reader,
@@ -93,7 +93,7 @@ def get_rendition(
 
 
 @router.get(
-    "/files/{file_id}/text",
+    "/files/{file_id:fileid}/text",
     operation_id="get_text",
     summary="A document's text",
     response_class=Response,
@@ -108,7 +108,7 @@ def get_text(platform: APlatform, reader: Reader, request: Request, file_id: Fil
 
 
 @router.post(
-    "/files/{file_id}/links",
+    "/files/{file_id:fileid}/links",
     operation_id="sign_link",
     summary="A link that works for a while",
     responses=failures(404),

@@ -16,7 +16,7 @@ Number = Annotated[int, Query(ge=0, le=2**53, description="The number of the las
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "Events until one side ends it.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": {}}},
     }
 }
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -60,7 +60,7 @@ def get_file_by_key(
 
 
 @router.get(
-    "/files/{file_id}",
+    "/files/{file_id:fileid}",
     operation_id="get_file",
     summary="One file",
     response_model=File,
@@ -83,7 +83,7 @@ def get_file(
 
 
 @router.patch(
-    "/files/{file_id}",
+    "/files/{file_id:fileid}",
     operation_id="edit_file",
     summary="Describe a file",
     responses=failures(404, 409, 412, 428) | ETAG,
@@ -107,7 +107,9 @@ def edit_file(
     return _answer(platform, changed, response)
 
 
-@router.post("/files/{file_id}/tags", operation_id="tag_file", summary="Tag a file", responses=failures(404) | ETAG)
+@router.post(
+    "/files/{file_id:fileid}/tags", operation_id="tag_file", summary="Tag a file", responses=failures(404) | ETAG
+)
 def tag_file(platform: APlatform, writer: Writer, response: Response, file_id: FileIdInPath, change: TagEdit) -> File:
     """Add tags and take tags away, whatever others change meanwhile."""
     record = live_record_of(platform, writer, file_id)
@@ -117,7 +119,9 @@ def tag_file(platform: APlatform, writer: Writer, response: Response, file_id: F
     return _answer(platform, changed, response)
 
 
-@router.post("/files/{file_id}/move", operation_id="move_file", summary="Move a file", responses=failures(404, 409))
+@router.post(
+    "/files/{file_id:fileid}/move", operation_id="move_file", summary="Move a file", responses=failures(404, 409)
+)
 def move_file(platform: APlatform, writer: Writer, response: Response, file_id: FileIdInPath, where: Move) -> File:
     """Give a file another key: tags, versions, renditions and history come along; its file_id is another then."""
     record = live_record_of(platform, writer, file_id)
@@ -128,7 +132,7 @@ def move_file(platform: APlatform, writer: Writer, response: Response, file_id: 
 
 
 @router.delete(
-    "/files/{file_id}",
+    "/files/{file_id:fileid}",
     operation_id="delete_file",
     summary="Delete a file",
     status_code=204,
@@ -144,7 +148,10 @@ def delete_file(platform: APlatform, writer: Writer, file_id: FileIdInPath, if_m
 
 
 @router.post(
-    "/files/{file_id}/undelete", operation_id="undelete_file", summary="Bring a file back", responses=failures(404)
+    "/files/{file_id:fileid}/undelete",
+    operation_id="undelete_file",
+    summary="Bring a file back",
+    responses=failures(404),
 )
 def undelete_file(platform: APlatform, writer: Writer, response: Response, file_id: FileIdInPath) -> File:
     """Bring a deleted file back with its record, tags and renditions; nothing happens to one that is there."""
@@ -155,7 +162,7 @@ def undelete_file(platform: APlatform, writer: Writer, response: Response, file_
 
 
 @router.post(
-    "/files/{file_id}/reprocess",
+    "/files/{file_id:fileid}/reprocess",
     operation_id="reprocess_file",
     summary="Make the renditions anew",
     status_code=202,

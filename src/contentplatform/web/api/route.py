@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.convertors import Convertor, register_url_convertor
 
 from contentplatform.accounts.port import Scope
 from contentplatform.web import problems
@@ -69,15 +70,55 @@ BYTES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+_EVERYWHERE: Final = (400, 401, 403, 429, 500, 501, 503)
+"""What any route may answer."""
+_WITH_BODY: Final = (413,)
+_REPEATABLE: Final = (409, 422)
+"""What a repetition may be answered with."""
+_KEY_PARAMETER: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Sent again under the same key within a day, the write is done once, and answered as it was.",
+    "schema": {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"},
+}
+
+
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems that a route may answer, for its description; those that any may are among them."""
-    told = sorted({400, 401, 403, 429, 500, 503, *statuses})
-    return {status: _described(HTTPStatus(status)) for status in told}
+    return {status: _described(HTTPStatus(status)) for status in sorted({*_EVERYWHERE, *statuses})}
+
+
+def completed(operation: dict[str, Any], method: str) -> None:
+    """Add to an operation's description what holds for all of its sort; take out what is FastAPI's own."""
+    answers = operation["responses"]
+    for status in [status for status, answer in answers.items() if "HTTPValidationError" in str(answer)]:
+        del answers[status]
+    wanted = (*(_WITH_BODY if "requestBody" in operation else ()), *(_REPEATABLE if method == "post" else ()))
+    for status in wanted:
+        answers.setdefault(str(status), _described(HTTPStatus(status)))
+    if method == "post":
+        operation.setdefault("parameters", []).append(_KEY_PARAMETER)
 
 
 def _described(status: HTTPStatus) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
     return {"description": status.phrase, "content": {problems.MEDIA_TYPE: {"schema": schema}}}
+
+
+class FileIdConvertor(Convertor[str]):
+    """A file's identifier in a path: what else stands there is another path, or none."""
+
+    regex = "[0-9a-f]{32}"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("fileid", FileIdConvertor())
 
 
 class StrictRoute(APIRoute):

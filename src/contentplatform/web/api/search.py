@@ -42,7 +42,7 @@ def list_folders(platform: APlatform, reader: Reader, asked: Annotated[FolderQue
 
 
 @router.get(
-    "/files/{file_id}/similar", operation_id="find_similar", summary="What looks alike", responses=failures(404)
+    "/files/{file_id:fileid}/similar", operation_id="find_similar", summary="What looks alike", responses=failures(404)
 )
 def find_similar(
     platform: APlatform,

@@ -20,7 +20,7 @@ VersionId = Annotated[str, Path(max_length=1_024, description="A version's ident
 
 
 @router.get(
-    "/files/{file_id}/versions",
+    "/files/{file_id:fileid}/versions",
     operation_id="list_versions",
     summary="The versions of a file",
     responses=failures(404),
@@ -35,7 +35,7 @@ def list_versions(platform: APlatform, reader: Reader, file_id: FileIdInPath) ->
 
 
 @router.post(
-    "/files/{file_id}/versions/{version_id}/restore",
+    "/files/{file_id:fileid}/versions/{version_id}/restore",
     operation_id="restore_version",
     summary="Make an older version current",
     responses=failures(404, 409),
@@ -49,7 +49,7 @@ def restore_version(platform: APlatform, writer: Writer, file_id: FileIdInPath, 
 
 
 @router.delete(
-    "/files/{file_id}/versions/{version_id}",
+    "/files/{file_id:fileid}/versions/{version_id}",
     operation_id="delete_version",
     summary="Delete a version for good",
     status_code=204,
