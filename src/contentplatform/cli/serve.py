@@ -55,7 +55,7 @@ def serve(session: Session, host: str | None, port: int | None, part_names: tupl
         stack.callback(listener.close)
         url = address_of(listener)
         stopping = threading.Event()
-        site = open_site(session.home, parts, url=settings.server.public_url or url, stopping=stopping)
+        site = open_site(session.home, parts, listening_host=settings.server.host, stopping=stopping)
         stack.callback(site.close)
         if Part.WORKER in parts:
             _start_workers(session, stack, settings)
