@@ -50,6 +50,7 @@ UNSUPPORTED_TYPE: Final = Kind("unsupported-type", HTTPStatus.UNSUPPORTED_MEDIA_
 RANGE_NOT_SATISFIABLE: Final = Kind(
     "range-not-satisfiable", HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "There are no such bytes"
 )
+LOCKED: Final = Kind("locked", HTTPStatus.LOCKED, "Another request is writing to it")
 CHECKSUM_MISMATCH: Final = Kind(
     "checksum-mismatch", HTTPStatus.UNPROCESSABLE_ENTITY, "The bytes are not those that were promised"
 )
@@ -87,6 +88,7 @@ KINDS: Final = (
     TOO_LARGE,
     UNSUPPORTED_TYPE,
     RANGE_NOT_SATISFIABLE,
+    LOCKED,
     CHECKSUM_MISMATCH,
     PROCESSING_FAILED,
     KEY_REUSED,

@@ -72,9 +72,6 @@ _NOT_SAID: Final = frozenset({"", "null", "undefined"})
 _GUESSED_TYPES: Final = frozenset({OCTET_STREAM, "application/x-www-form-urlencoded", ""})
 """What clients send who know nothing of the file."""
 
-LOCKED: Final = problems.Kind("locked", HTTPStatus.LOCKED, "Another request is writing to it")
-REQUEST_TIMEOUT: Final = problems.Kind("too-slow", HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly")
-
 PrincipalOf = Callable[[Scope], Principal]
 """Who asks; raises Unauthenticated, or Denied for a request that another site made them send."""
 
@@ -119,15 +116,16 @@ class UploadsApp:
 
     async def _refused(self, request: _Request, problem: problems.Problem, *, checksum: bool = False) -> Response:
         """The answer to a request whose body may still be on its way."""
-        headers = dict(problem.headers)
+        headers = {**problem.headers, **request.answered_with}
         if request.is_tus:
             headers["Tus-Resumable"] = TUS_VERSION
         if not request.body_ended and not await self._intake.drain(request.receive, request.length_or_none()):
             headers["Connection"] = "close"
-        response = replace(problem, headers=headers).response(request.scope)
-        if checksum and request.is_tus:
-            response.status_code = CHECKSUM_MISMATCH_STATUS
-        return response
+        if not (checksum and request.is_tus):
+            return replace(problem, headers=headers).response(request.scope)
+        document = problem.document(problems.instance_of(request.scope)) | {"status": CHECKSUM_MISMATCH_STATUS}
+        headers["Cache-Control"] = "no-store"
+        return JSONResponse(document, CHECKSUM_MISMATCH_STATUS, headers, problems.MEDIA_TYPE)
 
     async def _answer(self, request: _Request) -> Response | None:
         if request.path.startswith(BY_KEY_PREFIX):
@@ -225,17 +223,12 @@ class UploadsApp:
             raise InvalidRequest("beginning an upload", "one that is put together of parts has no body")
         session = await self._intake.run(partial(self._uploads.create, new))
         location = {"Location": f"{UPLOADS_PATH}/{session.id}"}
+        request.answered_with.update(location)  # whatever becomes of the body, the upload exists
         if has_body and session.version_id is None:
-            try:
-                appending = await self._intake.run(
-                    partial(self._uploads.append, session.id, session.offset, checksum=checksum)
-                )
-                taken = await self._take(request, appending)
-            except (PlatformError, problems.Refusal) as error:
-                # The upload exists, and what came of it is kept: its place must be told.
-                refusal = _as_refusal(error)
-                refusal.headers.update(location)
-                raise refusal from error
+            appending = await self._intake.run(
+                partial(self._uploads.append, session.id, session.offset, checksum=checksum)
+            )
+            taken = await self._take(request, appending)
             if taken is None:
                 return None
             session = taken
@@ -405,6 +398,8 @@ class _Request:
         self.method: str = scope["method"]
         self.is_tus = False
         self.body_ended = False
+        self.answered_with: dict[str, str] = {}
+        """Headers of a refusal."""
         self._receive = receive
         self._headers: dict[str, str] = {}
         for name, value in scope["headers"]:
@@ -637,23 +632,16 @@ def _tus_response(status: HTTPStatus, headers: Mapping[str, str] | None = None) 
 
 
 def _too_slow() -> problems.Refusal:
-    return problems.Refusal(REQUEST_TIMEOUT, "What came is kept", headers={"Connection": "close"})
+    return problems.Refusal(problems.TIMED_OUT, "What came is kept", headers={"Connection": "close"})
 
 
 def _problem(error: PlatformError) -> problems.Problem:
     problem = problems.of_error(error)
     if isinstance(error, Busy):
-        return replace(problem, kind=LOCKED)
+        return replace(problem, kind=problems.LOCKED)
     if isinstance(error, TooLarge):
         return replace(problem, kind=problems.TOO_LARGE)
     return problem
-
-
-def _as_refusal(error: PlatformError | problems.Refusal) -> problems.Refusal:
-    if isinstance(error, problems.Refusal):
-        return error
-    problem = _problem(error)
-    return problems.Refusal(problem.kind, problem.detail, hint=problem.hint, headers=problem.headers)
 
 
 def _decoded(encoded: str, name: str) -> bytes:
