@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import threading
 from collections.abc import Callable, Iterable
@@ -64,7 +65,7 @@ class CountedBytes:
 
     def __call__(self, size: int) -> bytes:
         """The next ones."""
-        return next(self._counter).to_bytes(size, "big")
+        return hashlib.shake_128(next(self._counter).to_bytes(8, "big")).digest(size)
 
 
 class MemoryAuditLog(AuditLog):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LENGTH_LIMIT: Final = 256
 """Characters. Argon2 would take more, and hash it before it could be refused."""
 _DISTINCT_CHARACTERS: Final = 5
+_NAME_LENGTH: Final = 4
+"""Names of fewer letters are in too many words."""
 _SALT_BYTES: Final = 16
 _DIGEST_BYTES: Final = 32
 _AT_ONCE: Final = 2
@@ -96,7 +98,8 @@ def check_password(password: str, name: str, *, shortest: int) -> None:
         raise InvalidRequest(doing, f"it must have at least {shortest} characters", hint="Several words do well")
     if len(password) > LENGTH_LIMIT:
         raise InvalidRequest(doing, f"it may have at most {LENGTH_LIMIT} characters")
-    if len(set(password)) < _DISTINCT_CHARACTERS or name in password.casefold():
+    is_named = len(name) >= _NAME_LENGTH and name in password.casefold()
+    if len(set(password)) < _DISTINCT_CHARACTERS or is_named:
         raise InvalidRequest(doing, "it is too easily guessed", hint="Several words do well, without the user's name")
 
 
