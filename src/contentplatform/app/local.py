@@ -25,12 +25,14 @@ from contentplatform.workflow.stopping import stop_execution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+    from datetime import datetime
 
     from contentplatform.catalog.local import LocalCatalog
     from contentplatform.config import Settings
     from contentplatform.delivery.image_requests import ImageRequests
     from contentplatform.delivery.local import LocalEdge
     from contentplatform.delivery.serving import EdgeApp
+    from contentplatform.delivery.statistics import Minute
     from contentplatform.drivers.doorbell import Doorbell
     from contentplatform.drivers.sqlite import Database, Schema
     from contentplatform.findings import Check
@@ -309,6 +311,12 @@ class LocalHome(Home):
         images = self.image_requests()
         app.mount("/images/", images, close=images.close)
         return app
+
+    def traffic(self, since: datetime, until: datetime) -> tuple[Minute, ...]:
+        """What the edges of this data folder did, minute by minute; as late as they write it down."""
+        from contentplatform.delivery.statistics import EdgeStatistics  # noqa: PLC0415
+
+        return EdgeStatistics(self.database, self.platform.clock).minutes(since, until)
 
     def _transcode_checks(self) -> tuple[Check, ...]:
         from contentplatform.processing.fsck import TranscodeChecks  # noqa: PLC0415
