@@ -24,6 +24,7 @@ from contentplatform.errors import ErrorCode
 from contentplatform.sharing.contents import Contents
 from contentplatform.sharing.port import Share, ShareDraft, Target, TargetKind
 from contentplatform.web.link_guard import PAGE_POLICY, WrongLinks
+from contentplatform.web.rates import Rates
 from contentplatform.web.shares import SharePages, site_of
 from fakes.catalog import make_record
 from fakes.platform import MemoryPlatform, document, film, jpeg, sound
@@ -100,7 +101,7 @@ def over(platform: MemoryPlatform) -> Site:
     """The pages over a platform."""
     shares = MemoryShares(platform.clock)
     contents = Contents(platform.catalog, platform.collections)
-    wrong = WrongLinks(platform.clock, 5)
+    wrong = WrongLinks(Rates(platform.clock, 5))
     pages = SharePages(shares, platform.store, contents, wrong, lambda given, kept: f"hash of {given}" == kept)
     return Site(platform, shares, site_of(pages.routes()))
 
@@ -438,10 +439,10 @@ def test_guessing_links_is_slowed_down_and_disturbs_nobody_else(site: Site) -> N
     path, _ = site.share()
     codes = [site.ask(f"/s/guess{number}", headers=HTML).status_code for number in range(7)]
     assert codes == [404] * 5 + [429] * 2
-    assert int(site.ask("/s/guess", headers=HTML).headers["retry-after"]) == 60
+    assert int(site.ask("/s/guess", headers=HTML).headers["retry-after"]) == 12
     assert site.ask("/s/guess", address="192.0.2.9").status_code == 404
     assert site.ask(path).status_code == 200
-    site.platform.clock.advance(60)
+    site.platform.clock.advance(12)
     assert site.ask("/s/guess").status_code == 404
 
 

@@ -1,4 +1,4 @@
-"""The public pages of links: ``/s/<secret>`` shows files, ``/u/<secret>`` takes some in.
+"""The public pages of links: ``/s/<secret>`` shows files (here), ``/u/<secret>`` takes some in (upload_links.py).
 
 Each request stands for itself: the secret is looked up, and what is asked for must be in what the share shows at this
 moment. What is not there, not in the share, or behind a link that is over is answered alike.
@@ -8,32 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qs, quote
 
 from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from contentplatform import log
 from contentplatform.app import Platform
 from contentplatform.catalog.port import Record
-from contentplatform.errors import InvalidRequest, NotFound, PlatformError
+from contentplatform.errors import InvalidRequest, NotFound
 from contentplatform.sharing.contents import Contents, offers_original
 from contentplatform.sharing.port import Share, Shares, TargetKind
 from contentplatform.storage.port import BucketRole, ObjectStore
 from contentplatform.web import problems
-from contentplatform.web.console.stationery import render
 from contentplatform.web.content import original_response, rendition_response
-from contentplatform.web.link_guard import Unlisted, WrongLinks
+from contentplatform.web.link_guard import GONE, Unlisted, WrongLinks, answered, page, problem_page
+from contentplatform.web.rates import Rates
 from contentplatform.web.share_views import page_url, shared_file
+from contentplatform.web.upload_links import UploadPages
+from contentplatform.web.uploads import UploadOptions
 from contentplatform.web.zips import ZipResponse, archive_name, originals
 
 PAGE_SIZE: Final = 60
@@ -41,8 +41,6 @@ CHOSEN_LIMIT: Final = 1_000
 """Files that are chosen one by one for an archive."""
 COOKIE: Final = "share"
 _FORM_LIMIT_BYTES: Final = 4_096
-_GONE: Final = "This link leads nowhere. It may be over, or somebody ended it: ask who gave it to you."
-_logger: Final = logging.getLogger(__name__)
 
 Verify = Callable[[str, str], bool]
 """Whether a password is the one that a hash was made of."""
@@ -99,7 +97,7 @@ class SharePages:
         found = self._contents.page(share, cursor=visit.request.query_params.get("cursor"), limit=PAGE_SIZE)
         if share.target.kind is TargetKind.FILE and found.records:
             return self._file_page(visit, found.records[0])
-        return _html(
+        return page(
             "share.html",
             title=share.title or "Shared files",
             share=share,
@@ -115,7 +113,7 @@ class SharePages:
         share = visit.share
         file = shared_file(share, visit.root, record)
         back = "" if share.target.kind is TargetKind.FILE else visit.root
-        return _html("share_file.html", title=file.title or file.name, share=share, file=file, back_url=back)
+        return page("share_file.html", title=file.title or file.name, share=share, file=file, back_url=back)
 
     # -- bytes -----------------------------------------------------------------------------------------------
 
@@ -171,8 +169,8 @@ class SharePages:
         secret = request.path_params["secret"]
         share = self._shares.open_share(secret)
         if share is None:
-            self._wrong.note(address_of(request))
-            raise problems.Refusal(problems.NOT_FOUND, _GONE)
+            self._wrong.note(request.scope)
+            raise problems.Refusal(problems.NOT_FOUND, GONE)
         return Visit(request, share, f"/s/{quote(secret, safe='')}")
 
     async def _unlock(self, request: Request) -> Response:
@@ -183,10 +181,8 @@ class SharePages:
             visit = self._visit(request)
             kept = visit.share.password_hash
             if kept is not None:
-                if self._wrong.is_over(address_of(request)):
-                    self._wrong.note(address_of(request))
+                self._wrong.note(request.scope)  # before it is looked at: that takes a processor's time
                 if not self._verify(password, kept):
-                    self._wrong.note(address_of(request))
                     return _locked(visit.share, "That is not the password.")
             response = RedirectResponse(visit.root, HTTPStatus.SEE_OTHER)
             if kept is not None:
@@ -206,33 +202,18 @@ def create_shares(platform: Platform, verify: Verify) -> ASGIApp:
         verify: whether a password is the one that a hash was made of.
     """
     contents = Contents(platform.catalog, getattr(platform, "collections", None))
-    wrong = WrongLinks(platform.clock, platform.settings.sharing.wrong_links_per_minute)
-    pages = SharePages(platform.shares, platform.store, contents, wrong, verify)
-    return site_of(pages.routes())
+    settings = platform.settings
+    wrong = WrongLinks(Rates(platform.clock, settings.sharing.wrong_links_per_minute))
+    shown = SharePages(platform.shares, platform.store, contents, wrong, verify)
+    limits = settings.uploads
+    options = UploadOptions(limits.max_bytes, limits.idle_seconds, limits.form_files)
+    taken = UploadPages(platform.shares, platform.uploads, wrong, options)
+    return site_of([*shown.routes(), *taken.routes()])
 
 
 def site_of(routes: list[Route]) -> ASGIApp:
     """Pages of links as an application, with the headers that all of them have."""
     return Unlisted(Starlette(routes=routes, exception_handlers={404: _nothing, 405: _nothing}))
-
-
-def answered(request: Request, handler: Callable[[Request], Response]) -> Response:
-    """The answer of a handler, or what went wrong. The outermost edge of links: their secrets are in no log."""
-    try:
-        return handler(request)
-    except problems.Refusal as refusal:
-        return _problem(request, problems.of_refusal(refusal))
-    except PlatformError as error:
-        return _problem(request, problems.of_error(error))
-    except Exception:  # whatever it is, the site would log it with the path, and that has the secret
-        log.event(_logger, logging.ERROR, "request for a link failed", method=request.method)
-        _logger.exception("unexpected error in a request for a link")
-        return _problem(request, problems.internal())
-
-
-def address_of(request: Request) -> str:
-    """Whence a request came."""
-    return "" if request.client is None else request.client.host
 
 
 async def small_form(request: Request) -> dict[str, str]:
@@ -253,30 +234,14 @@ async def small_form(request: Request) -> dict[str, str]:
         return {}
 
 
-def _html(template: str, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None, **told: Any) -> Response:
-    return HTMLResponse(render(template, **told), status, headers)
-
-
-def _problem(request: Request, problem: problems.Problem) -> Response:
-    """What went wrong: a page for people, a document for programs."""
-    if "text/html" not in request.headers.get("accept", ""):
-        return problem.response({**request.scope, "path": "/"})  # whose instance tells the path, and that the secret
-    response = problem.response({**request.scope, "path": "/"})
-    headers = {
-        name: value for name, value in response.headers.items() if name not in {"content-type", "content-length"}
-    }
-    words = problem.detail if problem.kind is not problems.NOT_FOUND else _GONE
-    return _html("share_problem.html", problem.kind.status, headers, title=problem.kind.title, what=words)
-
-
 async def _nothing(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", HTTPStatus.NOT_FOUND)
     kind = problems.METHOD_NOT_ALLOWED if status == HTTPStatus.METHOD_NOT_ALLOWED else problems.NOT_FOUND
-    return _problem(request, problems.Problem(kind, _GONE, headers=dict(getattr(error, "headers", None) or {})))
+    return problem_page(request, problems.Problem(kind, GONE, headers=dict(getattr(error, "headers", None) or {})))
 
 
 def _locked(share: Share, problem: str = "") -> Response:
-    return _html("share_password.html", HTTPStatus.FORBIDDEN, title=share.title or "Shared files", problem=problem)
+    return page("share_password.html", HTTPStatus.FORBIDDEN, title=share.title or "Shared files", problem=problem)
 
 
 def _is_unlocked(request: Request, share: Share) -> bool:
