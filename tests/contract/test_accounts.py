@@ -98,7 +98,7 @@ def test_a_user_is_found_by_id_and_by_name_however_it_is_written(house: House) -
     assert (made.used_bytes, made.quota_bytes, made.is_disabled, made.signed_in_at) == (0, None, False, None)
 
 
-@pytest.mark.parametrize("name", ["", " ", "a b", "ünal", "a\n", "-x", "x" * 65, "a/b", "admin\u200b", "a'--"])
+@pytest.mark.parametrize("name", ["", " ", "a b", "ünal", "a\nb", "-x", "x" * 65, "a/b", "admin\u200b", "a'--"])
 def test_a_name_that_could_pass_for_another_is_refused(house: House, name: str) -> None:
     with pytest.raises(InvalidRequest):
         house.add(name)
@@ -204,7 +204,7 @@ def test_the_right_password_signs_in_and_a_wrong_one_does_not(house: House) -> N
 def test_the_answer_is_the_same_whatever_was_wrong(house: House) -> None:
     house.add("anna")
     house.accounts.disable(house.add("bo").id, by=BY)
-    told = set()
+    told: set[str] = set()
     for name, password in (("anna", "wrong"), ("nobody", "wrong"), ("bo", PASSWORD), ("", ""), ("anna", "x" * 5_000)):
         with pytest.raises(Unauthenticated) as caught:
             house.accounts.authenticate(name, password, f"{ADDRESS}{len(told)}")
