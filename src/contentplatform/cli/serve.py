@@ -65,7 +65,7 @@ def serve(session: Session, host: str | None, port: int | None, part_names: tupl
                 claim.tell(url)
             _welcome(session, site, url, settings)
 
-        HttpServer(site.app, settings.server, stopping, ready).run(listener)
+        HttpServer(site.app, settings.server, stopping, ready, quick=site.quick).run(listener)
         session.output.talk("Stopping: what is at work is finished or handed back.")
     return EXIT_OK
 

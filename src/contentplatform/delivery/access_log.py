@@ -1,10 +1,9 @@
 """The edge's access log: CloudFront's standard log of 33 fields, in the analytics bucket, a folder an hour.
 
-Noting an exchange is appending to a list. A thread writes what came together into a file of the data folder, every
-second or so, and when a file is full, old, or its hour is over, puts it into the store and removes it. So a clean stop
-loses nothing, and a kill the last second at most: the file that is left is taken over by whoever starts next. A file
-is locked for as long as its writer lives, so nobody takes another's. It is put under a name that is its own, so taking
-it over twice stores it once.
+A thread writes what came together into a file of the data folder, every second or so, and when a file is full, old, or
+its hour is over, puts it into the store and removes it. So a clean stop loses nothing, and a kill the last second at
+most: the file that is left is taken over by whoever starts next. A file is locked for as long as its writer lives, so
+nobody takes another's. It is put under a name that is its own, so taking it over twice stores it once.
 
 What viewers send stays within its field: characters that could end a field or a line, or confuse whoever reads one,
 are percent-encoded, and long values are cut. Signatures are left out, because they would open what they open again.
@@ -19,7 +18,6 @@ import logging
 import os
 import re
 import threading
-from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -31,7 +29,6 @@ from typing import Any, Final, NamedTuple
 
 from contentplatform import log
 from contentplatform.clock import Clock, IdSource
-from contentplatform.delivery.answers import Result
 from contentplatform.delivery.ranges import Slice
 from contentplatform.drivers.files import Files, translated_os_errors
 from contentplatform.errors import Conflict, PlatformError
@@ -56,6 +53,9 @@ FIELD_LIMIT: Final = 2_048
 """Longest value of a field that a viewer chooses, in characters of the log."""
 WAITING_LIMIT: Final = 200_000
 """Exchanges that wait in memory while the disk takes none; the oldest go first."""
+_LINE_BYTES: Final = 16
+"""Of a request's first line, beside its address."""
+_TOGETHER: Final = 2_000
 _CAPTURED: Final = frozenset({b"host", b"user-agent", b"referer", b"x-forwarded-for"})
 _SAFE: Final = re.compile(rb"[!$&()*+,\-./0-9:;=?@A-Z_a-z]*")
 _SAFE_IN_ADDRESS: Final = re.compile(rb"[!$%&()*+,\-./0-9:;=?@A-Z_a-z~]*")
@@ -85,7 +85,8 @@ class Exchange(NamedTuple):
     status: int
     """0: the viewer hung up."""
     sent_bytes: int
-    result: Result
+    result: str
+    """One of ``Result``, as plain text: enumerations are slow, and this is made for every request."""
     request_id: bytes
     taken_seconds: float
     first_byte_seconds: float
@@ -94,6 +95,8 @@ class Exchange(NamedTuple):
     part: Slice | None = None
     stem: str = ""
     """The path as it is written, where that is known to be harmless; empty: the scope's."""
+    original: str = ""
+    """The key of the original that was asked for, where that is known."""
 
 
 # -- lines ----------------------------------------------------------------------------------------------------------
@@ -109,14 +112,18 @@ class Lines:
 
     def line(self, exchange: Exchange) -> bytes:
         """The line of an exchange: exactly 33 fields, and one line's end."""
-        at, scope, status, sent, result, identifier, taken, first, content_type, length, part, stem = exchange
-        headers = {name: value for name, value in scope["headers"] if name in _CAPTURED}
+        at, scope, status, sent, result, identifier, taken, first, content_type, length, part, stem, _ = exchange
+        headers = {}
+        received = _LINE_BYTES
+        for name, value in scope["headers"]:
+            received += len(name) + len(value) + 4
+            if name in _CAPTURED:
+                headers[name] = value
         client = scope.get("client") or ("", 0)
         query = scope["query_string"]
         begin, end = (str(part.first), str(part.last)) if part is not None else (_NONE, _NONE)
-        received = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
         address = scope.get("raw_path", b"")
-        received += len(address) + len(query) + 16
+        received += len(address) + len(query)
         return (
             f"{self._time(at)}\t{EDGE_NAME}\t{sent}\t{self._address(str(client[0]))}\t{_method(scope['method'])}"
             f"\t{HOST_NAME}\t{stem or address_field(address)}\t{status:03}"
@@ -265,25 +272,21 @@ class AccessLog:
         self._roll_seconds = roll_seconds
         self._roll_bytes = roll_bytes
         self._lines = Lines(addresses)
-        self._waiting: deque[Exchange] = deque()
+        self._waiting: list[Exchange] = []
         self._file: _LogFile | None = None
         self._lock = threading.Lock()
 
-    def note(self, exchange: Exchange) -> None:
-        """Keep an exchange until the next ``flush``. Quick."""
-        self._waiting.append(exchange)
-
-    def flush(self) -> None:
-        """Write down what waits, and store the file where it is full or old. Blocks; never raises PlatformError."""
+    def write(self, exchanges: Iterable[Exchange]) -> None:
+        """Write exchanges down, and store the file where it is full or old. Blocks; never raises PlatformError."""
         with self._lock:
+            self._waiting.extend(exchanges)
             try:
-                self._write_waiting()
+                self._write(self._waiting)
                 if self._file is not None and self._is_due(self._file):
                     self._roll()
             except PlatformError as error:
                 log.event(_logger, logging.WARNING, "the access log has to wait", **{log.REASON: error.public})
-            while len(self._waiting) > WAITING_LIMIT:
-                self._waiting.popleft()
+            del self._waiting[:-WAITING_LIMIT]
 
     def take_over(self) -> int:
         """Store the files that processes left which are not alive any more; returns how many. Blocks."""
@@ -292,7 +295,7 @@ class AccessLog:
 
     def close(self) -> None:
         """Write down and store everything. What the store does not take now stays for the next start. Blocks."""
-        self.flush()
+        self.write(())
         with self._lock:
             if self._file is None:
                 return
@@ -303,21 +306,12 @@ class AccessLog:
 
     # -- writing ----------------------------------------------------------------------------------------------
 
-    def _write_waiting(self) -> None:
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), 1_000))]
-            try:
-                self._write(batch)
-            except PlatformError:
-                self._waiting.extendleft(reversed(batch))
-                raise
-
     def _write(self, batch: list[Exchange]) -> None:
-        """Write exchanges of one or more hours; each into the file of its own. All or, of one hour, none."""
+        """Write exchanges into the files of their hours, and take them off the list: some at a time, or none."""
         while batch:
             hour = batch[0].at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
             ahead = 0
-            while ahead < len(batch) and _is_within(batch[ahead].at, hour):
+            while ahead < min(len(batch), _TOGETHER) and _is_within(batch[ahead].at, hour):
                 ahead += 1
             data = b"".join(map(self._lines.line, batch[:ahead]))
             self._open(hour).write(data)

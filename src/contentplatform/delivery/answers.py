@@ -75,6 +75,8 @@ class Content:
     result: Result = Result.MISS
     headers: Headers = ()
     """Further ones; names in lower case."""
+    original: str = ""
+    """The key of the original that this was made of: that it was asked for is remembered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,9 @@ class Face:
     header_bytes: int
     not_modified_bytes: int
     quoted_etag: bytes
+    wire: bytes
+    """Status line and headers as HTTP/1.1 writes them, without the blank line behind them."""
+    wire_not_modified: bytes
 
 
 @dataclass(slots=True)
@@ -77,8 +80,14 @@ class HotFile:
                 size_of(headers),
                 size_of(not_modified),
                 f'"{content.etag}"'.encode("ascii"),
+                _wire(b"200 OK", headers),
+                _wire(b"304 Not Modified", not_modified),
             )
         return known
+
+
+def _wire(status: bytes, headers: Headers) -> bytes:
+    return b"HTTP/1.1 %s\r\n" % status + b"".join(b"%s: %s\r\n" % header for header in headers)
 
 
 def size_of(headers: Headers) -> int:

@@ -1,14 +1,15 @@
-"""The thread that writes down what an edge noted, off the way of its answers."""
+"""The thread that writes down what an edge noted, off the way of its answers: there, noting is appending to a list."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from typing import Final
 
 from contentplatform import log
 from contentplatform.clock import Clock
-from contentplatform.delivery.access_log import AccessLog
+from contentplatform.delivery.access_log import AccessLog, Exchange
 from contentplatform.delivery.statistics import EdgeStatistics
 from contentplatform.errors import PlatformError
 
@@ -29,7 +30,12 @@ class EdgeRecorder:
         self._clock = clock
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._noted: deque[Exchange] = deque()
         self._saved_seconds = clock.monotonic_seconds()
+
+    def note(self, exchange: Exchange) -> None:
+        """Keep an exchange for the thread. Quick."""
+        self._noted.append(exchange)
 
     def start(self) -> None:
         """Begin; what dead processes left is stored first. Idempotent."""
@@ -43,14 +49,17 @@ class EdgeRecorder:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self.record()
         self.save()
         if self._log is not None:
             self._log.close()
 
     def record(self) -> None:
         """Write down what came together, as far as it is time."""
+        exchanges = [self._noted.popleft() for _ in range(len(self._noted))]
+        self._statistics.count(exchanges)
         if self._log is not None:
-            self._log.flush()
+            self._log.write(exchanges)
         if self._clock.monotonic_seconds() - self._saved_seconds >= SAVE_SECONDS:
             self.save()
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from contentplatform.clock import Clock, IdSource
-from contentplatform.delivery.access_log import AccessLog, Exchange
+from contentplatform.delivery.access_log import Exchange
 from contentplatform.delivery.answers import Content, Headers, Refusal, Request, Result
 from contentplatform.delivery.conditions import Outcome, outcome, range_applies
 from contentplatform.delivery.headers import of_content, of_not_modified, of_options, of_refusal, x_cache
@@ -21,7 +21,6 @@ from contentplatform.delivery.hot import Face, HotFile, size_of
 from contentplatform.delivery.origin import OpenFile
 from contentplatform.delivery.ranges import Slice, Unsatisfiable, asked_for
 from contentplatform.delivery.rules import HeaderPolicy
-from contentplatform.delivery.statistics import EdgeStatistics
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -31,6 +30,7 @@ ZERO_COPY: Final = "http.response.zerocopysend"
 """ASGI's extension for sending a file without reading it."""
 _CHUNK_BYTES: Final = 1 << 20
 _NO_STATE: Final[dict[str, Any]] = {}
+_NO_CONTENT: Final = Content("", "", "")
 
 
 class Sender:
@@ -39,8 +39,7 @@ class Sender:
     Args:
         clock: how long answers took, and when.
         ids: of requests, where the server gave them none.
-        access_log: where exchanges are noted; None: they are not.
-        statistics: where they are counted.
+        note: where exchanges are noted.
         threads: read files.
         secure: whether viewers come by TLS even where the server does not see it.
     """
@@ -49,15 +48,13 @@ class Sender:
         self,
         clock: Clock,
         ids: IdSource,
-        access_log: AccessLog | None,
-        statistics: EdgeStatistics,
+        note: Callable[[Exchange], None],
         threads: ThreadPoolExecutor,
         *,
         secure: bool,
     ) -> None:
         self._clock = clock
-        self._log = access_log
-        self._statistics = statistics
+        self._note_exchange = note
         self._threads = threads
         self._secure = secure
         self._id_prefix = ids.new_id()[-20:].encode("ascii")
@@ -82,27 +79,38 @@ class Sender:
         start = {"type": "http.response.start", "status": status, "headers": [*headers, (b"x-request-id", identifier)]}
         await send(start)
         await send({"type": "http.response.body", "body": body})
-        sent = face.header_bytes + len(body) if whole else face.not_modified_bytes
-        ended = self._clock.monotonic_seconds()
-        self._statistics.count(status, sent, result)
-        if self._log is not None:
-            taken = ended - started
-            self._log.note(
-                Exchange(
-                    self._clock.now(),
-                    scope,
-                    status,
-                    sent,
-                    result,
-                    identifier,
-                    taken,
-                    taken,
-                    face.content.content_type,
-                    len(body),
-                    None,
-                    file.stem,
-                )
+        self._note_face(scope, file, face, str(result), identifier, started, whole=whole)
+
+    def quickly(self, scope: Scope, file: HotFile, face: Face, started: float, *, whole: bool) -> tuple[bytes, bytes]:
+        """The same as text for the wire: everything before the blank line, and the body. Noted as sent."""
+        identifier = self._request_id(scope)
+        self._note_face(scope, file, face, "Hit", identifier, started, whole=whole)
+        if whole:
+            return b"%sx-request-id: %s\r\n" % (face.wire, identifier), face.content.body
+        return b"%sx-request-id: %s\r\n" % (face.wire_not_modified, identifier), b""
+
+    def _note_face(
+        self, scope: Scope, file: HotFile, face: Face, result: str, identifier: bytes, started: float, *, whole: bool
+    ) -> None:
+        taken = self._clock.monotonic_seconds() - started
+        length = len(face.content.body) if whole else 0
+        self._note_exchange(
+            Exchange(
+                self._clock.now(),
+                scope,
+                200 if whole else 304,
+                face.header_bytes + length if whole else face.not_modified_bytes,
+                result,
+                identifier,
+                taken,
+                taken,
+                face.content.content_type,
+                length,
+                None,
+                file.stem,
+                file.found.original,
             )
+        )
 
     # -- everything else ------------------------------------------------------------------------------------------
 
@@ -118,7 +126,7 @@ class Sender:
             return
         if came_to is Outcome.NOT_MODIFIED:
             headers = of_not_modified(content, secure=secure)
-            await self._short(scope, send, 304, headers, started, result=content.result, kind=content.content_type)
+            await self._short(scope, send, 304, headers, started, content=content)
             return
         size_bytes = content.size_bytes if content.file is not None else len(content.body)
         try:
@@ -133,32 +141,23 @@ class Sender:
             await self._file(scope, send, headers, content, opened, part or _whole(size_bytes), started)
             return
         body = content.body if part is None else content.body[part.first : part.last + 1]
-        await self._short(
-            scope,
-            send,
-            200 if part is None else 206,
-            headers,
-            started,
-            body=body,
-            result=content.result,
-            kind=content.content_type,
-            part=part,
-        )
+        status = 200 if part is None else 206
+        await self._short(scope, send, status, headers, started, body=body, content=content, part=part)
 
     async def refusal(self, scope: Scope, send: Send, refusal: Refusal, started: float) -> None:
         """That there is nothing, and why."""
         headers = of_refusal(refusal, secure=self.is_secure(scope))
         body = refusal.text.encode("utf-8")
-        await self._short(scope, send, refusal.status, headers, started, body=body, kind="text/plain")
+        await self._short(scope, send, refusal.status, headers, started, body=body)
 
     async def options(self, scope: Scope, send: Send, policy: HeaderPolicy, started: float, *, preflight: bool) -> None:
         """What is possible with a path."""
         headers = of_options(policy, secure=self.is_secure(scope), preflight=preflight)
-        await self._short(scope, send, 204, headers, started, result=Result.MISS)
+        await self._short(scope, send, 204, headers, started, content=_NO_CONTENT)
 
     def note_hang_up(self, scope: Scope, started: float) -> None:
         """The viewer hung up before it had everything; the log says so as CloudFront's does."""
-        self._note(scope, started, status=0, sent_bytes=0, result=Result.ERROR, identifier=self._request_id(scope))
+        self._note(scope, started, 0, 0, identifier=self._request_id(scope), content=None)
 
     async def _short(
         self,
@@ -169,26 +168,18 @@ class Sender:
         started: float,
         *,
         body: bytes = b"",
-        result: Result = Result.ERROR,
-        kind: str = "",
+        content: Content | None = None,
         part: Slice | None = None,
     ) -> None:
-        """An answer whose body is in memory."""
+        """An answer whose body is in memory; without content it is a refusal."""
         identifier = self._request_id(scope)
         shown = b"" if scope["method"] == "HEAD" else body
         full = [*headers, (b"x-request-id", identifier)]
         await send({"type": "http.response.start", "status": status, "headers": full})
         await send({"type": "http.response.body", "body": shown})
+        sent_bytes = size_of(headers) + len(shown)
         self._note(
-            scope,
-            started,
-            status=status,
-            sent_bytes=size_of(headers) + len(shown),
-            result=result,
-            identifier=identifier,
-            kind=kind,
-            length=len(body),
-            part=part,
+            scope, started, status, sent_bytes, identifier=identifier, content=content, length=len(body), part=part
         )
 
     async def _file(
@@ -220,11 +211,10 @@ class Sender:
         self._note(
             scope,
             started,
-            status=206 if is_part else 200,
-            sent_bytes=size_of(headers) + asked.length,
-            result=content.result,
+            206 if is_part else 200,
+            size_of(headers) + asked.length,
             identifier=identifier,
-            kind=content.content_type,
+            content=content,
             length=asked.length,
             part=asked if is_part else None,
             first_byte=first_byte,
@@ -251,25 +241,32 @@ class Sender:
         self,
         scope: Scope,
         started: float,
-        *,
         status: int,
         sent_bytes: int,
-        result: Result,
+        *,
         identifier: bytes,
-        kind: str = "",
+        content: Content | None,
         length: int = 0,
         part: Slice | None = None,
         first_byte: float | None = None,
     ) -> None:
         ended = self._clock.monotonic_seconds()
-        self._statistics.count(status, sent_bytes, result)
-        if self._log is not None:
-            until_first = (ended if first_byte is None else first_byte) - started
-            taken = ended - started
-            at = self._clock.now()
-            self._log.note(
-                Exchange(at, scope, status, sent_bytes, result, identifier, taken, until_first, kind, length, part)
+        self._note_exchange(
+            Exchange(
+                at=self._clock.now(),
+                scope=scope,
+                status=status,
+                sent_bytes=sent_bytes,
+                result=str(Result.ERROR if content is None else content.result),
+                request_id=identifier,
+                taken_seconds=ended - started,
+                first_byte_seconds=(ended if first_byte is None else first_byte) - started,
+                content_type="text/plain" if content is None else content.content_type,
+                content_length=length,
+                part=part,
+                original="" if content is None else content.original,
             )
+        )
 
 
 def request_of(scope: Scope) -> Request:

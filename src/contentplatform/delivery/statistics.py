@@ -1,6 +1,6 @@
 """What the edge did, minute by minute, for a page that any process can show; and when a file was last asked for.
 
-Counting is a few additions in memory. ``save`` writes what came together since the last time: rows of a minute are
+``save`` writes what came together since the last time, into the minute in which it is called: rows of a minute are
 added to, so several edges of one data folder count into the same. A file's last day matters to the tiering of storage
 only, so it is written once a day and file at most.
 """
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
 from contentplatform.clock import Clock
+from contentplatform.delivery.access_log import Exchange
 from contentplatform.delivery.answers import Result
 from contentplatform.drivers.sqlite import Database, Transaction
 
@@ -47,49 +48,39 @@ class Minute:
 
 
 class EdgeStatistics:
-    """Counts for one edge, on its event loop; saving and reading are safe from any thread."""
+    """Counts for one edge. Safe from any thread."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._counted: Counter[tuple[Result, int]] = Counter()
-        self._bytes: Counter[tuple[Result, int]] = Counter()
+        self._counted: Counter[tuple[str, int]] = Counter()
+        self._bytes: Counter[tuple[str, int]] = Counter()
         self._asked_for: set[str] = set()
         self._noted: set[str] = set()
         self._noted_day: date | None = None
-        self._counting = threading.Lock()  # held for an instant only: the event loop waits for it
-        self._saving = threading.Lock()
+        self._lock = threading.Lock()
 
-    def count(self, status: int, sent_bytes: int, result: Result) -> None:
-        """One answer."""
-        what = (result, status)
-        with self._counting:
-            self._counted[what] += 1
-            self._bytes[what] += sent_bytes
-
-    def note_access(self, original: str) -> None:
-        """A file of this original was asked for."""
-        if original in self._noted or original in self._asked_for or len(self._asked_for) >= _NOTED_LIMIT:
-            return
-        with self._counting:
-            self._asked_for.add(original)
+    def count(self, exchanges: Iterable[Exchange]) -> None:
+        """Count answers; they are written down by ``save``."""
+        with self._lock:
+            for exchange in exchanges:
+                what = (exchange.result, exchange.status)
+                self._counted[what] += 1
+                self._bytes[what] += exchange.sent_bytes
+                if exchange.original and exchange.original not in self._noted and len(self._asked_for) < _NOTED_LIMIT:
+                    self._asked_for.add(exchange.original)
 
     def save(self) -> None:
         """Write down what was counted since the last time. Blocks."""
         now = self._clock.now()
-        with self._saving:
-            with self._counting:
-                counted, self._counted = self._counted, Counter()
-                sent, self._bytes = self._bytes, Counter()
-                asked_for, self._asked_for = self._asked_for, set()
-            if now.date() != self._noted_day:
+        with self._lock:
+            if now.date() != self._noted_day or len(self._noted) > _NOTED_LIMIT:
                 self._noted, self._noted_day = set(), now.date()
-            asked_for -= self._noted
+            counted, sent, asked_for = self._counted, self._bytes, self._asked_for
             if counted or asked_for:
                 self._database.write(lambda unit: _save(unit, now, counted, sent, asked_for))
-            if len(self._noted) + len(asked_for) > _NOTED_LIMIT:
-                self._noted.clear()
             self._noted |= asked_for
+            self._counted, self._bytes, self._asked_for = Counter(), Counter(), set()
 
     def minutes(self, since: datetime, until: datetime) -> tuple[Minute, ...]:
         """Every minute with an answer that begins in this time, oldest first."""
@@ -147,15 +138,15 @@ def _minute(begins_at: str, rows: list[tuple[str, int, int, int]]) -> Minute:
 def _save(
     unit: Transaction,
     now: datetime,
-    counted: Mapping[tuple[Result, int], int],
-    sent: Mapping[tuple[Result, int], int],
+    counted: Mapping[tuple[str, int], int],
+    sent: Mapping[tuple[str, int], int],
     asked_for: set[str],
 ) -> None:
     minute, day = now.strftime(_MINUTE), now.date().isoformat()
     unit.run_many(
         "INSERT INTO edge_minutes VALUES (?, ?, ?, ?, ?) ON CONFLICT (minute, result, status)"
         " DO UPDATE SET requests = requests + excluded.requests, bytes = bytes + excluded.bytes",
-        [(minute, str(what[0]), what[1], number, sent.get(what, 0)) for what, number in counted.items()],
+        [(minute, what[0], what[1], number, sent.get(what, 0)) for what, number in counted.items()],
     )
     unit.run_many(
         "INSERT INTO edge_access VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET day = excluded.day",

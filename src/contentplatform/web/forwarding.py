@@ -59,11 +59,15 @@ class Forwarding:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's scope, as ASGI calls it."""
         if scope["type"] == "http":
-            for name, _ in scope["headers"]:
-                if name in _TAKEN_AWAY:
-                    scope = self._told(scope)
-                    break
+            scope = self.seen(scope)
         await self._app(scope, receive, send)
+
+    def seen(self, scope: Scope) -> Scope:
+        """A request as whoever is behind this sees it."""
+        for name, _ in scope["headers"]:
+            if name in _TAKEN_AWAY:
+                return self._told(scope)
+        return scope
 
     def _told(self, scope: Scope) -> Scope:
         headers: list[tuple[bytes, bytes]] = scope["headers"]

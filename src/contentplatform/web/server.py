@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from contentplatform.config import ServerSettings
 from contentplatform.errors import ConfigurationInvalid
+from contentplatform.web.quick import Quick
 from contentplatform.web.wire import guarded
 
 _BACKLOG: Final = 2_048
@@ -75,14 +76,21 @@ class HttpServer:
         settings: limits and times.
         stopping: set as soon as the server is asked to stop, so that answers without an end come to one.
         on_ready: called once it answers.
+        quick: answers at once what needs no waiting.
     """
 
     def __init__(
-        self, app: ASGIApp, settings: ServerSettings, stopping: threading.Event, on_ready: Callable[[], None]
+        self,
+        app: ASGIApp,
+        settings: ServerSettings,
+        stopping: threading.Event,
+        on_ready: Callable[[], None],
+        *,
+        quick: Quick | None = None,
     ) -> None:
         config = uvicorn.Config(
             app,
-            http=guarded(settings.header_timeout_seconds),
+            http=guarded(settings.header_timeout_seconds, quick),
             loop="uvloop",
             ws="none",
             lifespan="on",

@@ -16,6 +16,7 @@ from contentplatform.accounts.passwords import Passwords
 from contentplatform.accounts.port import Principal
 from contentplatform.accounts.port import Scope as Right
 from contentplatform.app import Home, LocalHome
+from contentplatform.delivery.serving import EdgeApp
 from contentplatform.web.app import BY_KEY_PREFIX, EDGE_PREFIXES, FORM_PATH, UPLOADS_PATH, Health, create_app
 from contentplatform.web.auth import Door
 from contentplatform.web.claim import Part
@@ -23,6 +24,7 @@ from contentplatform.web.console import console_app
 from contentplatform.web.edge import build_edge
 from contentplatform.web.forwarding import Forwarding, networks
 from contentplatform.web.guard import Guard, GuardRules, known_hosts
+from contentplatform.web.quick import Quick
 from contentplatform.web.rates import Rates
 from contentplatform.web.shares import create_shares
 from contentplatform.web.uploads import UploadOptions, UploadsApp
@@ -40,6 +42,8 @@ class Site:
     app: ASGIApp
     welcome: tuple[str, ...] = ()
     """What whoever started it should know, a line each."""
+    quick: Quick | None = None
+    """Answers at once, before the application is asked, what the edge keeps in memory."""
     _closing: ExitStack = field(default_factory=ExitStack)
 
     def close(self) -> None:
@@ -61,17 +65,21 @@ def open_site(
     settings = home.platform.settings
     closing = ExitStack()
     welcome: tuple[str, ...] = ()
-    edge: ASGIApp | None = None
+    edge: EdgeApp | None = None
     app: ASGIApp = Health(home)
     if Part.EDGE in parts and isinstance(home, LocalHome):
-        served = build_edge(home)
-        closing.callback(served.close)
-        edge = served
+        edge = build_edge(home)
+        closing.callback(edge.close)
     if Part.APP in parts:
         app = _guarded(home, listening_host, stopping)
         welcome = _first_start(home)
-    trusted = networks(settings.server.trusted_proxies)
-    return Site(ZeroCopy(Forwarding(Junction(edge, app), trusted)), welcome, closing)
+    forwarding = Forwarding(Junction(edge, app), networks(settings.server.trusted_proxies))
+    return Site(ZeroCopy(forwarding), welcome, None if edge is None else _quick(edge, forwarding), closing)
+
+
+def _quick(edge: EdgeApp, forwarding: Forwarding) -> Quick:
+    """What the edge answers at once, to a request as it came from the outermost proxy."""
+    return lambda scope: edge.quick(forwarding.seen(scope))
 
 
 class Junction:

@@ -10,14 +10,16 @@ import asyncio
 from typing import Any, Final
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
+
+from contentplatform.web.quick import Quick, QuickProtocol
 
 HEADERS_LIMIT_BYTES: Final = 64 << 10
 """Request line and headers together."""
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(QuickProtocol):
     """One connection whose client has to get to the point.
 
     A connection that has never sent a whole set of headers is under the time limit from its beginning; later ones from
@@ -96,6 +98,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def guarded(header_timeout_seconds: float) -> type[GuardedProtocol]:
-    """The protocol with a time limit of its own: uvicorn makes the instances, so the limit is part of the class."""
-    return type("Guarded", (GuardedProtocol,), {"header_timeout_seconds": header_timeout_seconds})
+def guarded(header_timeout_seconds: float, quick: Quick | None = None) -> type[GuardedProtocol]:
+    """The protocol with a time limit of its own: uvicorn makes the instances, so the limit is part of the class.
+
+    ``quick`` answers at once what it can.
+    """
+    told = {"header_timeout_seconds": header_timeout_seconds, "quick": None if quick is None else staticmethod(quick)}
+    return type("Guarded", (GuardedProtocol,), told)

@@ -1,0 +1,179 @@
+"""The local edge and nginx, each one process on the first processor, serving the same files; and wrk on the second.
+
+Started as a program, this is our side: it opens the data folder, prints the address, and serves until its input ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from contentplatform import config
+from contentplatform.app import open_local
+from contentplatform.config import ServerSettings
+from contentplatform.web.claim import Part
+from contentplatform.web.server import HttpServer, address_of, listening_socket
+from contentplatform.web.site import open_site
+
+SERVER_CORE = "0"
+CLIENT_CORE = "1"
+NGINX = """
+daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+    types {{ image/jpeg jpg; video/mp4 mp4; }}
+    access_log {folder}/access.log combined;
+    sendfile on; tcp_nopush on; keepalive_requests 1000000000;
+    client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
+    uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+    server {{ listen 127.0.0.1:{port}; root {root}; add_header Cache-Control "public, max-age=31536000, immutable"; }}
+}}
+"""
+WRK = """
+local targets = {{ {targets} }}
+local requests = {{}}
+init = function()
+  for i, target in ipairs(targets) do requests[i] = wrk.format("GET", target[1], target[2]) end
+end
+local turn = 0
+request = function()
+  turn = turn % #requests + 1
+  return requests[turn]
+end
+local wrong = 0
+response = function(status)
+  if status ~= {status} then wrong = wrong + 1; print("wrong status " .. status) end
+end
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is asked for."""
+
+    path: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of wrk."""
+
+    requests_per_second: float
+    bytes_per_second: float
+
+
+def missing_programs() -> list[str]:
+    """What has to be installed first."""
+    found = {name for name in ("nginx", "wrk", "taskset") for folder in _PATHS if (Path(folder) / name).exists()}
+    return sorted({"nginx", "wrk", "taskset"} - found)
+
+
+_PATHS = [*os.environ.get("PATH", "").split(":"), "/usr/sbin"]
+
+
+@contextlib.contextmanager
+def ours(data_folder: Path) -> Iterator[str]:
+    """Our edge as a site of its own; yields where it is."""
+    command = ["taskset", "-c", SERVER_CORE, sys.executable, __file__, str(data_folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().strip() if process.stdout else ""
+        finally:
+            if process.stdin:
+                process.stdin.close()
+            process.wait(30)
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, root: Path) -> Iterator[str]:
+    """Nginx over the files in ``root``; yields where it is."""
+    folder.mkdir(exist_ok=True)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    config = folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=folder, port=port, root=root), "utf-8")
+    program = next(Path(place) / "nginx" for place in _PATHS if (Path(place) / "nginx").exists())
+    command = ["taskset", "-c", SERVER_CORE, str(program), "-p", str(folder), "-c", str(config)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield _answering(f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _answering(url: str) -> str:
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(url)
+        except urllib.error.HTTPError:
+            break
+        except OSError:
+            time.sleep(0.02)
+    return url
+
+
+def etag(url: str, target: Target) -> str:
+    """The entity tag that a server gives."""
+    with urllib.request.urlopen(url + target.path) as answer:
+        return str(answer.headers["ETag"])
+
+
+def wrk(url: str, targets: list[Target], folder: Path, *, status: int, seconds: int, connections: int) -> Measured:
+    """Ask for the targets in turn. Raises RuntimeError for any answer of another status."""
+    rows = []
+    for target in targets:
+        headers = ", ".join(f"[{_quoted(name)}] = {_quoted(value)}" for name, value in target.headers.items())
+        rows.append(f"{{{_quoted(target.path)}, {{{headers}}}}}")
+    script = folder / "targets.lua"
+    script.write_text(WRK.format(targets=", ".join(rows), status=status), "utf-8")
+    command = ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if "wrong status" in told or "Socket errors" in told:
+        raise RuntimeError(told)
+    rate = re.search(r"Requests/sec:\s+([0-9.]+)", told)
+    amount = re.search(r"Transfer/sec:\s+([0-9.]+)([KMG]?)B", told)
+    if rate is None or amount is None:
+        raise RuntimeError(told)
+    return Measured(float(rate[1]), float(amount[1]) * {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[amount[2]])
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def serve(data_folder: Path) -> None:
+    """Our side: what `serve --part edge` serves."""
+    home = open_local(config.load(data_folder=data_folder, environment={}))
+    listener = listening_socket("127.0.0.1", 0)
+    site = open_site(home, [Part.EDGE], listening_host="127.0.0.1")
+
+    def ready() -> None:
+        print(address_of(listener), flush=True)
+
+    server = HttpServer(site.app, ServerSettings(), threading.Event(), ready, quick=site.quick)
+
+    def end_with_input() -> None:
+        sys.stdin.read()
+        server.stop()
+
+    threading.Thread(target=end_with_input, daemon=True).start()
+    server.run(listener)
+    site.close()
+    home.close()
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]))
