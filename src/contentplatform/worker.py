@@ -43,6 +43,7 @@ class Worker:
         self._home = home
         self._executor = home.executor()
         self._lane = home.transcode_lane()
+        self._postman = home.postman()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._seen_data_version = -1
@@ -70,6 +71,7 @@ class Worker:
         self._home.check_versions()
         self._executor.start()
         self._lane.start()
+        self._postman.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -77,6 +79,7 @@ class Worker:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._postman.stop()
         self._lane.stop()
         self._executor.stop()
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from contentplatform.drivers.doorbell import Doorbell
     from contentplatform.drivers.sqlite import Database, Schema
     from contentplatform.findings import Check
+    from contentplatform.hooks.postman import Postman
     from contentplatform.ingest.drop_folder import DropFolder
     from contentplatform.processing.encoder import VideoEncoder
     from contentplatform.processing.lane import TranscodeLane
@@ -100,6 +101,19 @@ class LocalHome(Home):
                 lease_seconds=given.lease_seconds,
                 heartbeat_seconds=given.lease_seconds / 5,
             ),
+        )
+
+    def postman(self) -> Postman:
+        """A new postman for this process, who tells webhooks what happens; nothing runs before it is started."""
+        from contentplatform.app.links import web_calls  # noqa: PLC0415
+        from contentplatform.hooks.postman import Postman, PostRules  # noqa: PLC0415
+
+        platform = self.platform
+        given = platform.settings.sharing
+        calls = web_calls(platform.settings)
+        rules = PostRules(given.hook_attempts, call_seconds=given.hook_timeout_seconds)
+        return Postman(
+            platform.webhooks, self.catalog, calls.post, platform.clock, self._ids, rules, give_up=calls.give_up
         )
 
     def transcode_lane(self) -> TranscodeLane:

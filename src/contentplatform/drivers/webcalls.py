@@ -71,6 +71,15 @@ class WebCalls:
         self._rules = rules
         self._resolve = resolve
         self._context = context
+        self._lock = threading.Lock()
+        self._under_way: set[_Connection] = set()
+
+    def give_up(self) -> None:
+        """End every call that is under way: each fails as if there were no answer."""
+        with self._lock:
+            under_way = list(self._under_way)
+        for connection in under_way:
+            connection.give_up()
 
     def check(self, url: str) -> None:
         """Raise InvalidRequest for a URL that may not be called, as far as it tells by itself."""
@@ -92,6 +101,8 @@ class WebCalls:
         timer = threading.Timer(self._rules.timeout_seconds, connection.give_up)
         timer.daemon = True
         timer.start()
+        with self._lock:
+            self._under_way.add(connection)
         try:
             connection.request("POST", place.target, body, {**headers, "Connection": "close"})
             status = connection.getresponse().status
@@ -102,6 +113,8 @@ class WebCalls:
             raise Unavailable(f"calling {_shown(url)}", why, private=str(error)) from error
         finally:
             timer.cancel()
+            with self._lock:
+                self._under_way.discard(connection)
             connection.close()
         return status
 

@@ -12,7 +12,7 @@ import hmac
 import json
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -54,6 +54,7 @@ class Postman:
         clock: when something is due.
         ids: jitter.
         rules: how long a message is tried.
+        give_up: ends the calls that are under way.
     """
 
     def __init__(
@@ -64,6 +65,8 @@ class Postman:
         clock: Clock,
         ids: IdSource,
         rules: PostRules = PostRules(),
+        *,
+        give_up: Callable[[], None] = lambda: None,
     ) -> None:
         self._webhooks = webhooks
         self._changes = changes
@@ -71,6 +74,7 @@ class Postman:
         self._clock = clock
         self._ids = ids
         self._rules = rules
+        self._give_up = give_up
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
 
@@ -79,9 +83,10 @@ class Postman:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the calls that are under way. Idempotent."""
+        """End; messages that are under way are sent again by whoever is next, and count as no try. Idempotent."""
         self._stopping.set()
         if self._thread.is_alive():
+            self._give_up()
             self._thread.join()
 
     def deliver_due(self) -> int:
@@ -156,6 +161,8 @@ class Postman:
         if sent.taken:
             self._webhooks.passed(webhook.id, message.sequence, sent.status)
             return True
+        if self._stopping.is_set():  # the receiver may not be to blame
+            return False
         attempts = self._webhooks.get(webhook.id).attempts + 1
         if sent.gone:
             self._webhooks.set_active(webhook.id, active=False, after=message.sequence)
