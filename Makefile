@@ -5,17 +5,25 @@ BIN := $(VENV)/bin
 DEMO_DATA ?= demo-data
 SOURCES := src tests benchmarks
 EMULATOR ?= .emulator
+BUNDLE := src/contentplatform/web/static/sources.txt
 IN_LAMBDA := boto3 botocore python-dateutil s3transfer six urllib3  # what Lambda's own Python brings
 
-.PHONY: help install emulator layers demo test format lint types imports unit bench soak lock clean
+.PHONY: help install console emulator layers demo test format lint types imports unit bench soak lock clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-install: $(VENV)/installed  ## Make the virtual environment, from the lock file, hashes checked
+install: $(VENV)/installed $(BUNDLE)  ## Make the virtual environment, from the lock file, hashes checked
 
 $(VENV)/installed: $(VENV)/product requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+console: $(VENV)/installed  ## Bundle the console's scripts, with the Node that the environment brings
+	$(BIN)/python console/bundle.py
+
+$(BUNDLE): $(VENV)/installed $(wildcard console/src/*.js) console/build.mjs console/package-lock.json
+	$(BIN)/python console/bundle.py
 	@touch $@
 
 # The local home alone: what `make demo` needs, without the libraries of tests and of the home on AWS.
@@ -78,4 +86,4 @@ lock:  ## Resolve the dependencies anew (needs uv)
 		--custom-compile-command "make lock" --output-file src/contentplatform_infra/layers/$$layer.lock || exit 1; done
 
 clean:  ## Remove what the other targets made
-	rm -rf $(VENV) $(EMULATOR) build dist $(DEMO_DATA) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(EMULATOR) build dist $(DEMO_DATA) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis console/node_modules src/contentplatform/web/static

@@ -176,10 +176,11 @@ export function startUploads(form, onDone, { headers = () => ({ "X-CSRF-Token": 
 
   // -- where files come from ----------------------------------------------------------------------------------------
 
-  const pickers = [form.querySelector("#upload-files"), form.querySelector("#upload-tree")].filter(Boolean);
+  const pickers = [...form.querySelectorAll('input[type="file"]')];
   form.querySelector("[data-folder-field]")?.removeAttribute("hidden");
   form.addEventListener("submit", (event) => {
     event.preventDefault();
+    if (!form.reportValidity()) return;
     for (const picker of pickers) {
       for (const file of picker.files) add(file, file.webkitRelativePath || file.name);
       picker.value = "";
@@ -193,12 +194,12 @@ export function startUploads(form, onDone, { headers = () => ({ "X-CSRF-Token": 
   document.addEventListener("dragenter", (event) => {
     if (!holdsFiles(event)) return;
     depth += 1;
-    veil.hidden = false;
+    veil?.removeAttribute("hidden");
   });
   document.addEventListener("dragleave", (event) => {
     if (!holdsFiles(event)) return;
     depth -= 1;
-    if (depth <= 0) veil.hidden = true;
+    if (depth <= 0) veil?.setAttribute("hidden", "");
   });
   document.addEventListener("dragover", (event) => {
     if (holdsFiles(event)) event.preventDefault();
@@ -207,7 +208,7 @@ export function startUploads(form, onDone, { headers = () => ({ "X-CSRF-Token": 
     if (!holdsFiles(event)) return;
     event.preventDefault();
     depth = 0;
-    veil.hidden = true;
+    veil?.setAttribute("hidden", "");
     const plain = [...event.dataTransfer.files];
     const walked = dropped(event.dataTransfer.items);
     let any = false;

@@ -279,7 +279,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
-    data = {".py", ".typed", ".toml", ".sql", ".json", ".lock", ".txt"}
+    data = {".py", ".typed", ".toml", ".sql", ".json", ".lock", ".txt", ".html", ".css", ".js", ".svg"}
     wanted = {
         path.relative_to(SOURCE.parent).as_posix()
         for package in (SOURCE, INFRA)
@@ -287,6 +287,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
         if path.suffix in data and "__pycache__" not in path.parts
     }
     assert held == wanted
+    assert {f"contentplatform/web/static/{name}.js" for name in ("shell", "library", "file", "outside")} <= held
 
 
 def test_the_wheel_tells_version_licence_command_and_python(wheel: Path) -> None:

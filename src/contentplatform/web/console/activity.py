@@ -47,7 +47,7 @@ def show_activity(visit: Visit) -> Response:
     told: dict[str, Any] = {
         "runs": runs,
         "next_url": f"{ACTIVITY}?{urlencode({'status': status, 'cursor': cursor})}" if cursor else "",
-        "status": status,
+        "wanted": status,
         "workers": visit.home.workers(),
         "is_waiting": any(run.execution.status is ExecutionStatus.PENDING for run in runs),
         "statuses": [(each.value, word) for each, (word, _) in words.EXECUTION_WORDS.items()],

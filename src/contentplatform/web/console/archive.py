@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from contentplatform.errors import InvalidRequest
 from contentplatform.web.access import live_record_of
-from contentplatform.web.console.visit import PAGE_HEADERS, Visit
+from contentplatform.web.console.visit import Visit
 from contentplatform.web.zips import ZipResponse, archive_name, originals
 
 _LIMIT: Final = 1_000
@@ -21,4 +21,4 @@ def download(visit: Visit) -> Response:
         raise InvalidRequest("downloading files", "no file is picked")
     records = [live_record_of(visit.platform, visit.principal, name) for name in picked]
     entries = originals(visit.platform.store, records)
-    return ZipResponse(archive_name("files"), entries, {"Cache-Control": PAGE_HEADERS["Cache-Control"]})
+    return ZipResponse(archive_name("files"), entries)

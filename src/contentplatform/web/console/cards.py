@@ -97,11 +97,16 @@ def picture(platform: Platform, record: Record) -> Picture | None:
 
 
 def rendition_url(platform: Platform, record: Record, rendition: Rendition) -> str:
-    """Where the pages get a rendition: from the edge of this very server, else, with their session, from the API."""
-    public = public_url(platform, record, rendition.key, rendition.sha256)
-    if public is not None and public.startswith("/"):
-        return public
-    return session_url(record, rendition.name)
+    """Where the pages get a rendition: from an edge that they may use, else, with their session, from the API."""
+    return edge_url(platform, record, rendition) or session_url(record, rendition.name)
+
+
+def edge_url(platform: Platform, record: Record, rendition: Rendition) -> str:
+    """A rendition's public link, if it leads to an edge that the pages' policy allows; empty: it doesn't."""
+    public = public_url(platform, record, rendition.key, rendition.sha256) or ""
+    own = platform.settings.server.edge_url
+    is_allowed = public.startswith("/") or (bool(own) and public.startswith(f"{own.rstrip('/')}/"))
+    return public if is_allowed else ""
 
 
 def session_url(record: Record, name: str) -> str:

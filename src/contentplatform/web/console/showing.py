@@ -13,7 +13,7 @@ from contentplatform.errors import PlatformError
 from contentplatform.media import MediaKind
 from contentplatform.web.access import PRIVATE, public_url
 from contentplatform.web.console import words
-from contentplatform.web.console.cards import rendition_url
+from contentplatform.web.console.cards import edge_url, rendition_url
 
 _TEXT_LIMIT_BYTES: Final = 40_000
 _FILM_RUNGS: Final = ("1080p", "720p", "480p")
@@ -102,8 +102,8 @@ def stage_of(platform: Platform, record: Record) -> Stage:
         return Stage(
             "video",
             picture=url("poster"),
-            stream=_streamed(platform, record, there),
-            board=_public(platform, record, there.get("storyboard-vtt")),
+            stream=_streamed(platform, record, there.get("hls")),
+            board=_streamed(platform, record, there.get("storyboard-vtt")),
             sources=tuple(Source(name, url(name), "video/mp4") for name in _FILM_RUNGS if name in there),
             tracks=tuple(_tracks(platform, record, there)),
         )
@@ -127,23 +127,16 @@ def _picture_stage(record: Record, medium: str, full: str) -> Stage:
     )
 
 
-def _streamed(platform: Platform, record: Record, there: Mapping[str, Rendition]) -> str:
-    return _public(platform, record, there.get("hls"))
-
-
-def _public(platform: Platform, record: Record, rendition: Rendition | None) -> str:
-    """A rendition that leads to its neighbours; that works from the edge of this very server only."""
-    if rendition is None:
-        return ""
-    url = public_url(platform, record, rendition.key, rendition.sha256) or ""
-    return url if url.startswith("/") else ""
+def _streamed(platform: Platform, record: Record, rendition: Rendition | None) -> str:
+    """A rendition that leads to its neighbours by their names: those are on the edge only."""
+    return "" if rendition is None else edge_url(platform, record, rendition)
 
 
 def _tracks(platform: Platform, record: Record, there: Mapping[str, Rendition]) -> Iterator[Track]:
     told = record.processing_metadata.get("subtitle_tracks")
     for track in told if isinstance(told, list) else ():
         name = track.get("captions") if isinstance(track, Mapping) else None
-        if name not in there:
+        if not isinstance(name, str) or name not in there:
             continue
         language = str(track.get("language") or "und")
         label = str(track.get("title") or language)

@@ -90,6 +90,7 @@ def templates() -> Environment:
         "kind_words": words.KIND_WORDS,
         "status_words": words.STATUS_WORDS,
         "execution_words": words.EXECUTION_WORDS,
+        "step_words": words.STEP_WORDS,
     }
     return made
 

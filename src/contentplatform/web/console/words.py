@@ -39,6 +39,22 @@ EXECUTION_WORDS: Final[dict[ExecutionStatus, tuple[str, str]]] = {
     ExecutionStatus.CANCELLED: ("Cancelled", ""),
 }
 """The word, and how its badge looks."""
+STEP_WORDS: Final = {
+    "DetermineFileType": "Finding out what it is",
+    "ProcessImage": "Making pictures",
+    "ProcessVideo": "Beginning to encode",
+    "WaitForVideoProcessing": "Encoding",
+    "CheckVideoStatus": "Encoding",
+    "IsVideoProcessingComplete": "Encoding",
+    "FinishVideo": "Making streams and captions",
+    "ProcessAudio": "Making sounds",
+    "ProcessDocument": "Reading the document",
+    "ProcessGeneric": "Looking at it",
+    "UpdateMetadata": "Writing down what was found",
+    "InvalidateCloudFrontCache": "Telling the edge",
+    "RecordFailure": "Writing down why it failed",
+}
+"""What the workflow's states do, for people."""
 
 
 def size(size_bytes: int | None) -> str:
