@@ -505,8 +505,8 @@ class _Request:
             return None
         try:
             return json.loads(pieces)
-        except ValueError as error:
-            raise InvalidRequest("reading a request", "its body is no JSON") from error
+        except (ValueError, RecursionError) as error:
+            raise InvalidRequest("reading a request", "its body is no JSON that can be read") from error
 
 
 def owner_of(principal: Principal) -> str:
