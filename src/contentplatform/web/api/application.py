@@ -30,6 +30,7 @@ from contentplatform.web.api import (
     invalidations,
     me,
     search,
+    server,
     shares,
     users,
     versions,
@@ -59,6 +60,7 @@ _ROUTERS: Final = (
     webhooks.router,
     me.router,
     users.router,
+    server.router,
 )
 
 

@@ -66,7 +66,7 @@ def _outcome(platform: APlatform, writer: Principal, file_id: str, wish: BulkWis
         done = act(record)
         note(platform, writer, f"file.{wish.act}", record.file_path, bulk=True)
     except PlatformError as error:
-        return {**found, "problem": problems.of_error(error).document(f"/api/v1/files/{file_id:fileid}")}
+        return {**found, "problem": problems.of_error(error).document(f"/api/v1/files/{file_id}")}
     if isinstance(done, str):
         return {**found, "file_path": record.file_path, "execution": done}
     now = done or record

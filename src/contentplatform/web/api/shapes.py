@@ -844,3 +844,42 @@ class WebhookFailures(Answer):
     """The oldest messages that were given up."""
 
     items: list[WebhookFailure]
+
+
+# -- the server ----------------------------------------------------------------------------------------------------
+
+
+class Server(Answer):
+    """What answers."""
+
+    version: str
+    home: str = Field(description="`local` or `aws`.")
+    private_prefix: str = Field(description="Files under it have no public links.")
+    public_url: str
+    edge_url: str
+    workers: int = Field(description="How many are alive; 0: nothing is processed before one is started.")
+
+
+class TrafficFigures(Answer):
+    """What the edge did in some time."""
+
+    requests: int
+    bytes_sent: int
+    hits: int
+    misses: int
+    errors: int
+    hit_ratio: float | None = Field(description="Null: nothing was asked for.")
+    by_status: dict[str, int]
+
+
+class TrafficHour(TrafficFigures):
+    """What the edge did in an hour."""
+
+    hour: Moment
+
+
+class Traffic(Answer):
+    """What the edge did, altogether and by hour."""
+
+    total: TrafficFigures
+    items: list[TrafficHour]
