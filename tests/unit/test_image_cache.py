@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from contentplatform.delivery.image_cache import CACHE_FOLDER_NAME, ImageCache, KeptPicture, Place
 from contentplatform.delivery.local import SCHEMA, LocalEdge
 from contentplatform.drivers.sqlite import Database
+from contentplatform.errors import InvalidRequest
 from fakes.clock import FakeClock, SequentialIds
 
 FILE = "ab" * 16
@@ -95,6 +97,23 @@ def test_the_local_edge_forgets_what_this_cache_keeps(tmp_path: Path, clock: Fak
     cache.put(place, picture("new"))
     edge.keep_images(FILE, "")
     assert cache.get(place) is None
+    database.close()
+
+
+def test_revoked_links_to_pictures_end_whatever_their_options(tmp_path: Path, clock: FakeClock) -> None:
+    database = Database(tmp_path / "x.sqlite", [SCHEMA], new_uuid="1" * 32)
+    edge = LocalEdge(database, tmp_path, clock, SequentialIds(), private_prefix="")
+    later = clock.now() + timedelta(hours=1)
+    ended = [edge.image_url(options, "a b/c.jpg", NEW, later) for options in ("w_1", "t_card-512")]
+    other = edge.image_url("w_1", "a b/d.jpg", NEW, later)
+    for link in (*ended, other):
+        edge.check_link(link)
+    edge.revoke_links("images/a b/c.jpg")
+    for link in ended:
+        with pytest.raises(InvalidRequest):
+            edge.check_link(link)
+    edge.check_link(other)
+    edge.check_link(edge.image_url("w_1", "a b/c.jpg", NEW, later))  # given out since
     database.close()
 
 

@@ -15,7 +15,7 @@ from contentplatform.delivery.image_cache import ImageCache
 from contentplatform.delivery.image_requests import ImageRequests
 from contentplatform.delivery.rules import UNVERSIONED_CACHE_CONTROL, VERSIONED_CACHE_CONTROL
 from contentplatform.delivery.transformed import Transformer
-from contentplatform.errors import InvalidRequest, NotFound, RateLimited
+from contentplatform.errors import ErrorCode, InvalidRequest, NotFound, ProcessingFailed
 from contentplatform.media import file_id
 from fakes.clock import SequentialIds
 from fakes.platform import MemoryPlatform, jpeg
@@ -195,21 +195,30 @@ def test_private_files_need_a_signature_for_presets_too(platform: MemoryPlatform
 
 @pytest.mark.parametrize("path", ["/images/t_card-512/%70rivate/p.jpg", "/images/t_card-512/x/../private/p.jpg"])
 def test_no_disguise_leads_to_a_private_file(ask: Ask, path: str) -> None:
-    with pytest.raises(InvalidRequest):
-        ask(path)
+    refused(ask(path), 400)
 
 
 def test_open_options_open_options_and_nothing_else(open_asking: Callable[..., Ask]) -> None:
     ask = open_asking(open_options=True)
     assert content(ask("/images/w_300,f_png/a.jpg")).content_type == "image/png"
     refused(ask("/images/w_300/private/p.jpg"), 403)
-    with pytest.raises(InvalidRequest):
-        ask("/images/w_1000000000/a.jpg")
+    refused(ask("/images/w_1000000000/a.jpg"), 400)
 
 
 def test_what_is_not_there_is_not_found(ask: Ask) -> None:
     with pytest.raises(NotFound):
         ask("/images/t_card-512/missing.jpg")
+
+
+def test_a_hostile_source_is_said_to_be_one_and_not_tried_again(platform: MemoryPlatform, ask: Ask) -> None:
+    platform.processor.meanwhile = _bomb
+    for target in ("/images/t_card-512/a.jpg", "/images/t_card-512/a.jpg", "/images/t_square-96/a.jpg"):
+        assert refused(ask(target), 422).text == "making it: it is a bomb"
+    assert len(platform.processor.jobs) == 1
+
+
+def _bomb() -> None:
+    raise ProcessingFailed("making it", "it is a bomb", code=ErrorCode.LIMIT, private="where it was found")
 
 
 # -- limits ------------------------------------------------------------------------------------------------------
@@ -220,9 +229,9 @@ def test_who_caused_enough_gets_a_smaller_picture_or_has_to_wait(open_asking: Ca
     content(ask("/images/t_card-512/a.jpg"))
     found = content(ask("/images/t_card-512/b.jpg"))
     assert (found.content_type, found.cache_control) == ("image/jpeg", "no-store")
-    with pytest.raises(RateLimited) as caught:
-        ask("/images/t_square-96/b.jpg")
-    assert caught.value.retry_after_seconds > 1
+    ((name, seconds),) = refused(ask("/images/t_square-96/b.jpg"), 429).headers
+    assert name == b"retry-after"
+    assert int(seconds) > 1
     assert content(ask("/images/t_card-512/a.jpg")).result is Result.HIT
 
 

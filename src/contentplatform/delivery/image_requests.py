@@ -23,7 +23,7 @@ from contentplatform.delivery.rules import (
     VERSIONED_CACHE_CONTROL,
 )
 from contentplatform.delivery.transformed import Order, Transformer
-from contentplatform.errors import Cancelled, InvalidRequest, RateLimited
+from contentplatform.errors import Cancelled, InvalidRequest, ProcessingFailed, RateLimited
 
 T = TypeVar("T")
 
@@ -60,6 +60,19 @@ class ImageRequests:
 
     async def __call__(self, request: Request) -> Content | Refusal:
         """See ``answers.Handler``."""
+        try:
+            return await self._answer(request)
+        except InvalidRequest as error:
+            return Refusal(400, error.public, policy=CORS_HEADERS)
+        except RateLimited as error:
+            waiting = ((b"retry-after", str(error.retry_after_seconds).encode("ascii")),)
+            return Refusal(429, error.public, waiting, policy=CORS_HEADERS)
+        except ProcessingFailed as error:
+            return Refusal(422, error.public, cache_control=UNVERSIONED_CACHE_CONTROL, policy=CORS_HEADERS)
+        except Cancelled as error:
+            return Refusal(503, error.public, policy=CORS_HEADERS)
+
+    async def _answer(self, request: Request) -> Content | Refusal:
         options, key = read_image_path(request.path)
         is_private = bool(self._private_prefix) and key.startswith(self._private_prefix)
         told = dict(parse_qsl(request.query, keep_blank_values=True))

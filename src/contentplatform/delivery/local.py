@@ -195,7 +195,10 @@ class LocalEdge(Edge):
         return check_signed_path(target, self._keys(), self._clock.now(), self._epoch).path
 
     def revoke_links(self, key: str) -> None:
-        """End every signed link to a key of the edge that was given out until now; of a film's part, to all of it."""
+        """End every signed link to a key of the edge that was given out until now; of a film's part, to all of it.
+
+        ``images/`` before the key of an original stands for all pictures of it.
+        """
         path = path_of(key)
         stem = film_stem(path)
 

@@ -108,6 +108,9 @@ def decode_keys(text: str) -> tuple[SigningKey, ...]:
     return tuple(keys)
 
 
+_PICTURE_OPTIONS: Final = re.compile(r"^/images/[^/]*/")
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """What a signature of the local edge opens."""
@@ -136,8 +139,9 @@ class Grant:
 
     @property
     def subject(self) -> str:
-        """Whose links are revoked together: the path without ``v``, or the film."""
-        return self.text.partition("\n")[0].partition("?")[0]
+        """Whose links are revoked together: the path without ``v``, or the film, or all pictures of an original."""
+        path = self.text.partition("\n")[0].partition("?")[0]
+        return _PICTURE_OPTIONS.sub("/images/", path)
 
 
 def signed_path(grant: Grant, key: SigningKey) -> str:
