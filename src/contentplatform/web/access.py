@@ -5,12 +5,10 @@ What lies outside somebody's folder does not exist for them; the answer is the s
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from contentplatform import log
 from contentplatform.accounts.port import Principal, Role
 from contentplatform.app import Platform
 from contentplatform.catalog.port import Record, SearchQuery
@@ -20,7 +18,6 @@ from contentplatform.media import file_id
 PRIVATE: Final = "private"
 """Where records, and the data of executions, keep what only a file's keepers may see: places, serial numbers."""
 _KEEPERS: Final = frozenset({Role.ADMIN, Role.EDITOR})
-_logger: Final = logging.getLogger(__name__)
 
 
 def record_of(platform: Platform, principal: Principal, identifier: str) -> Record:
@@ -38,7 +35,7 @@ def record_of(platform: Platform, principal: Principal, identifier: str) -> Reco
             raise missing from None
         found = platform.catalog.get(moved_to)
     if not principal.sees(found.file_path):
-        log.event(_logger, logging.WARNING, "not theirs", who=principal.id, **{log.FILE_ID: identifier})
+        note(platform, principal, "file.refused", found.file_path)
         raise missing
     return found
 

@@ -17,9 +17,8 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import Scope as AsgiScope
 
 from contentplatform.accounts.credentials import csrf_token, same
-from contentplatform.accounts.port import Accounts, AuditLog, Principal, Scope, User, Via, nobody
-from contentplatform.app import Platform
-from contentplatform.errors import Denied, NotFound, Unauthenticated
+from contentplatform.accounts.port import Accounts, AuditLog, Principal, Scope, User, Via
+from contentplatform.errors import Denied, Unauthenticated
 from contentplatform.web.rates import Rates
 
 PLAIN_COOKIE: Final = "session"
@@ -114,12 +113,6 @@ class Door:
             raise
         return principal
 
-    def check_sees(self, principal: Principal, key: str) -> None:
-        """Raise NotFound, and write it down, unless this key exists for them."""
-        if not principal.sees(key):
-            self._audit.record(principal, "file.refused", key)
-            raise NotFound(f"looking for {key}", "there is no such file")
-
     # -- forms -----------------------------------------------------------------------------------------------
 
     def csrf_token(self, request: HTTPConnection) -> str:
@@ -192,18 +185,6 @@ class Door:
         )
 
 
-def open_door(platform: Platform) -> Door:
-    """The door of a home, by its settings."""
-    settings = platform.settings
-    return Door(
-        platform.accounts,
-        platform.audit,
-        lifetime_seconds=settings.accounts.session_lifetime_seconds,
-        public_url=settings.server.public_url,
-        rates=Rates(platform.clock, settings.accounts.requests_per_minute),
-    )
-
-
 def door_of(request: HTTPConnection) -> Door:
     """The door through which a request came."""
     door: Door = request.scope[DOOR]
@@ -245,8 +226,3 @@ def source_of(scope: AsgiScope) -> str:
     """The address that a request came from, as the guard found it."""
     client: Any = scope.get("client")
     return str(client[0]) if client else ""
-
-
-def stranger(scope: AsgiScope) -> Principal:
-    """Whoever sent this without saying who it is."""
-    return nobody(source_of(scope))
