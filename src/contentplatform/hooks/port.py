@@ -81,7 +81,7 @@ class DeadMessage:
 class Call(Protocol):
     """Sends one request to another program's address, and to no address inside this network."""
 
-    def __call__(self, url: str, headers: dict[str, str], body: bytes) -> int:
+    def __call__(self, url: str, headers: dict[str, str], body: bytes, /) -> int:
         """POST ``body``; the status that was answered. Redirects are not followed.
 
         Raises:
