@@ -301,7 +301,8 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
     "content-search-indexer": (
         OnStream(),
         OnTable(METADATA, ("dynamodb:GetItem",)),
-        OnTable(SEARCH, ("dynamodb:BatchWriteItem",)),
+        # Rows are put and deleted in batches; a file is counted by one transaction of updates.
+        OnTable(SEARCH, ("dynamodb:BatchWriteItem", "dynamodb:GetItem", "dynamodb:UpdateItem")),
         _FAILED_CALLS,
     ),
     "content-execution-recorder": (

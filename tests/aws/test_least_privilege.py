@@ -213,7 +213,10 @@ PROVED: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "cloudfront-invalidation": {"a photo that replaced one": _PURGED, **_LOOKED_UP},
     "content-search-indexer": {
-        "a changed record": "content-metadata: dynamodb:GetItem\ncontent-search: dynamodb:BatchWriteItem"
+        "a changed record": """
+            content-metadata: dynamodb:GetItem
+            content-search: dynamodb:BatchWriteItem dynamodb:GetItem dynamodb:UpdateItem
+        """
     },
     "content-execution-recorder": {
         "an execution that was stopped by hand": f"""

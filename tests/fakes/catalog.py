@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -15,7 +15,7 @@ from typing import Any
 
 from contentplatform import media
 from contentplatform.catalog.codec import encode_entry, encode_record
-from contentplatform.catalog.collections import appended, arranged, check_words, name_order, not_there, present_names
+from contentplatform.catalog.collections import appended, arranged, check_words, name_order, not_there
 from contentplatform.catalog.facets import countable_folders, facets_of, is_whole_folder, parent_of, traits_of
 from contentplatform.catalog.history import change_between
 from contentplatform.catalog.likeness import check_likeness, distance, hash_of, nearest
@@ -123,6 +123,8 @@ class FakeCatalog(Catalog):
         self._sequences: dict[tuple[str, str], int] = {}
         self._numbers = count(1)
         self._redirects: dict[str, str] = {}
+        self.on_removal: list[Callable[[str, str | None], None]] = []
+        """Told of every file that is removed, and where it was moved to."""
         self._changes: list[Change] = []
         self.forgotten_changes = 0
         """Up to which number what happened is not known any more."""
@@ -163,6 +165,8 @@ class FakeCatalog(Catalog):
                 del self._entries[key]
             if moved_to is not None:
                 self._lead(file_id, moved_to)
+            for tell in self.on_removal:
+                tell(file_id, moved_to)
 
     def put_redirect(self, file_id: str, moved_to: str) -> None:
         with self._lock:
@@ -307,54 +311,59 @@ class FakeCatalog(Catalog):
 
 
 class FakeCollections(Collections):
-    """Keeps collections in dictionaries; asks the catalog what its files are called now."""
+    """Keeps collections in dictionaries, and follows the catalog's files."""
 
-    def __init__(self, catalog: Catalog, clock: Clock, ids: IdSource) -> None:
+    def __init__(self, catalog: FakeCatalog, clock: Clock, ids: IdSource) -> None:
         self._catalog = catalog
         self._clock = clock
         self._ids = ids
         self._lock = threading.RLock()
         self._known: dict[str, Collection] = {}
         self._files: dict[str, tuple[str, ...]] = {}
+        catalog.on_removal.append(self._follow)
+
+    def _follow(self, file_id: str, moved_to: str | None) -> None:
+        with self._lock:
+            for identifier, files in self._files.items():
+                if file_id in files:
+                    known = self._known[identifier]
+                    renamed = (moved_to if each == file_id else each for each in files)
+                    left = tuple(dict.fromkeys(each for each in renamed if each is not None))
+                    cover = moved_to if known.cover == file_id else known.cover
+                    self._files[identifier] = left
+                    self._known[identifier] = replace(known, cover=cover, files=len(left), revision=known.revision + 1)
 
     def create(self, name: str, *, description: str = "", owner: str = "") -> Collection:
         check_words(f"making collection {name}", name, description)
         now = self._clock.now()
-        made = Collection(self._ids.new_id(), name, description, None, owner, now, now, 0, 1)
+        return self._store(Collection(self._ids.new_id(), name, description, None, owner, now, now, 0), ())
+
+    def _store(self, collection: Collection, files: Sequence[str]) -> Collection:
+        stored = replace(collection, revision=collection.revision + 1, changed_at=self._clock.now(), files=len(files))
         with self._lock:
-            self._known[made.collection_id] = made
-            self._files[made.collection_id] = ()
-        return made
+            self._files[stored.collection_id] = tuple(files)
+            self._known[stored.collection_id] = stored
+        return stored
 
     def get(self, collection_id: str) -> Collection:
+        return self._read(collection_id, None, f"looking up collection {collection_id}")
+
+    def _read(self, collection_id: str, revision: int | None, doing: str) -> Collection:
         with self._lock:
             if collection_id not in self._known:
-                raise not_there(f"looking up collection {collection_id}")
-            files = self._now(collection_id)
+                raise not_there(doing)
             known = self._known[collection_id]
-            cover = None if known.cover is None else next(iter(present_names(self._catalog, [known.cover])))
-            return replace(known, files=len(files), cover=cover if cover in files else None)
-
-    def _now(self, collection_id: str) -> tuple[str, ...]:
-        names = present_names(self._catalog, self._files[collection_id])
-        return tuple(name for name in names if self._record(name) is not None)
-
-    def _record(self, file_id: str) -> Record | None:
-        try:
-            return self._catalog.get(file_id)
-        except NotFound:
-            return None
+        if revision is not None:
+            refuse_stale(doing, expected=revision, stored=known.revision)
+        return known
 
     def list(self, *, cursor: str | None = None, limit: int = SEARCH_PAGE_SIZE) -> CollectionPage:
         check_limit(limit, "listing collections")
         after = "" if cursor is None else read_cursor(cursor, "collections", _CURSOR_KEY)
         with self._lock:
-            known = sorted(map(self.get, self._known), key=_collection_place)
-        rest = [each for each in known if _collection_place(each) > after]
-        page = rest[:limit]
-        following = None
-        if len(rest) > limit:
-            following = write_cursor(_collection_place(page[-1]), "collections", _CURSOR_KEY)
+            rest = sorted(each for each in map(_collection_place, self._known.values()) if each > after)
+            page = [self._known[place.rpartition(" ")[2]] for place in rest[:limit]]
+        following = write_cursor(rest[limit - 1], "collections", _CURSOR_KEY) if len(rest) > limit else None
         return CollectionPage(tuple(page), following)
 
     def change(
@@ -369,48 +378,39 @@ class FakeCollections(Collections):
         doing = f"changing collection {collection_id}"
         check_words(doing, name, description)
         with self._lock:
-            known = self.get(collection_id)
-            refuse_stale(doing, expected=revision, stored=known.revision)
-            chosen = next(iter(present_names(self._catalog, [cover]))) if cover else None
-            if chosen is not None and chosen not in self._now(collection_id):
+            known = self._read(collection_id, revision, doing)
+            chosen = self._present(cover) if cover else None
+            if chosen is not None and chosen not in self._files[collection_id]:
                 raise InvalidRequest(doing, "the cover is none of its files")
-            return self._store(
-                replace(
-                    known,
-                    name=known.name if name is None else name,
-                    description=known.description if description is None else description,
-                    cover=known.cover if cover is None else chosen,
-                ),
-                self._files[collection_id],
+            changed = replace(
+                known,
+                name=known.name if name is None else name,
+                description=known.description if description is None else description,
+                cover=known.cover if cover is None else chosen,
             )
+            return self._store(changed, self._files[collection_id])
 
-    def _store(self, collection: Collection, files: tuple[str, ...]) -> Collection:
-        self._files[collection.collection_id] = files
-        self._known[collection.collection_id] = replace(
-            collection, revision=collection.revision + 1, changed_at=self._clock.now()
-        )
-        return self.get(collection.collection_id)
+    def _present(self, file_id: str) -> str:
+        return self._catalog.redirect(file_id) or file_id
 
     def delete(self, collection_id: str, revision: int) -> None:
         with self._lock:
-            doing = f"deleting collection {collection_id}"
-            refuse_stale(doing, expected=revision, stored=self.get(collection_id).revision)
-            del self._known[collection_id]
+            self._read(collection_id, revision, f"deleting collection {collection_id}")
+            del self._known[collection_id], self._files[collection_id]
 
     def add(self, collection_id: str, file_ids: Sequence[str], revision: int | None = None) -> Collection:
         doing = f"adding files to collection {collection_id}"
         with self._lock:
             known = self._read(collection_id, revision, doing)
-            names = present_names(self._catalog, file_ids)
-            for name in names:
-                self._catalog.get(name)
-            return self._store(known, appended(self._now(collection_id), names, doing))
+            names = [self._catalog.get(self._present(file_id)).file_id for file_id in file_ids]
+            return self._store(known, appended(self._files[collection_id], names, doing))
 
     def take(self, collection_id: str, file_ids: Sequence[str], revision: int | None = None) -> Collection:
         with self._lock:
             known = self._read(collection_id, revision, f"taking files out of collection {collection_id}")
-            gone = set(present_names(self._catalog, file_ids))
-            return self._store(known, tuple(name for name in self._now(collection_id) if name not in gone))
+            gone = {self._present(file_id) for file_id in file_ids}
+            files = [file_id for file_id in self._files[collection_id] if file_id not in gone]
+            return self._store(replace(known, cover=known.cover if known.cover in files else None), files)
 
     def arrange(
         self, collection_id: str, file_ids: Sequence[str], revision: int, *, before: str | None = None
@@ -418,45 +418,41 @@ class FakeCollections(Collections):
         doing = f"arranging collection {collection_id}"
         with self._lock:
             known = self._read(collection_id, revision, doing)
-            following = None if before is None else next(iter(present_names(self._catalog, [before])))
-            moving = present_names(self._catalog, file_ids)
-            return self._store(known, arranged(self._now(collection_id), moving, following, doing))
-
-    def _read(self, collection_id: str, revision: int | None, doing: str) -> Collection:
-        known = self.get(collection_id)
-        if revision is not None:
-            refuse_stale(doing, expected=revision, stored=known.revision)
-        return known
+            moving = [self._present(file_id) for file_id in file_ids]
+            following = None if before is None else self._present(before)
+            return self._store(known, arranged(self._files[collection_id], moving, following, doing))
 
     def files(self, collection_id: str, *, cursor: str | None = None, limit: int = SEARCH_PAGE_SIZE) -> RecordPage:
         check_limit(limit, "listing the files of a collection")
         scope = f"collection {collection_id}"
-        after = -1 if cursor is None else int(read_cursor(cursor, scope, _CURSOR_KEY))
-        with self._lock:
-            self.get(collection_id)
-            names = list(enumerate(present_names(self._catalog, self._files[collection_id])))
-            found = [(place, self._record(name)) for place, name in names if place > after]
-        shown = [(place, record) for place, record in found if record is not None and record.deleted_at is None]
-        page = shown[:limit]
-        following = write_cursor(str(page[-1][0]), scope, _CURSOR_KEY) if len(shown) > limit else None
-        return RecordPage(tuple(record for _, record in page), following)
+        files = list(self.file_ids(collection_id))
+        if cursor is not None:
+            place, _, last = read_cursor(cursor, scope, _CURSOR_KEY).partition(" ")
+            files = files[files.index(last) + 1 if last in files else int(place) :]
+        found = [self._catalog.get(file_id) for file_id in files]
+        shown = [record for record in found if record.deleted_at is None]
+        page, following = shown[:limit], None
+        if len(shown) > limit:
+            number = self.file_ids(collection_id).index(page[-1].file_id)
+            following = write_cursor(f"{number} {page[-1].file_id}", scope, _CURSOR_KEY)
+        return RecordPage(tuple(page), following)
 
     def file_ids(self, collection_id: str) -> tuple[str, ...]:
         with self._lock:
             self.get(collection_id)
-            return self._now(collection_id)
+            return self._files[collection_id]
+
+    def holding(self, file_id: str) -> tuple[Collection, ...]:
+        with self._lock:
+            holding = [each for key, each in self._known.items() if self._present(file_id) in self._files[key]]
+        return tuple(sorted(holding, key=_collection_place))
 
     def put_back(self, collection: Collection, file_ids: Sequence[str]) -> None:
         with self._lock:
             if collection.collection_id not in self._known:
-                self._known[collection.collection_id] = collection
-                self._files[collection.collection_id] = tuple(file_ids)
-
-    def holding(self, file_id: str) -> tuple[Collection, ...]:
-        with self._lock:
-            name = next(iter(present_names(self._catalog, [file_id])))
-            found = [self.get(each) for each in self._known if name in self._now(each)]
-        return tuple(sorted(found, key=_collection_place))
+                files = tuple(dict.fromkeys(map(self._present, file_ids)))
+                self._known[collection.collection_id] = replace(collection, files=len(files))
+                self._files[collection.collection_id] = files
 
 
 def _collection_place(collection: Collection) -> str:

@@ -199,6 +199,7 @@ def test_a_processor_writes_no_public_key_and_starts_nothing(function: str) -> N
         ("cloudfront-invalidation", "cloudfront:CreateInvalidation", EDGE),
         ("content-search-indexer", "dynamodb:GetRecords", STREAM),
         ("content-search-indexer", "dynamodb:BatchWriteItem", table("content-search")),
+        ("content-search-indexer", "dynamodb:UpdateItem", table("content-search")),
         (
             "content-search-indexer",
             "sqs:SendMessage",

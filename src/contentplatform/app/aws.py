@@ -155,6 +155,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
     each sequence of writes can be repeated.
     """
     from contentplatform.catalog.aws import DynamoCatalog  # noqa: PLC0415 - the local home must not load boto3
+    from contentplatform.catalog.aws_collections import DynamoCollections  # noqa: PLC0415
     from contentplatform.delivery.aws import CloudFrontEdge  # noqa: PLC0415
     from contentplatform.drivers.boto import Aws  # noqa: PLC0415
     from contentplatform.ingest.aws import SqsEventSource  # noqa: PLC0415
@@ -202,6 +203,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
         clock=clock,
         store=store,
         catalog=catalog,
+        collections=DynamoCollections(aws, clock, RandomIds(), cursor_key=names[BucketRole.PRIMARY]),
         engine=engine,
         events=events,
         ingest=ingest,

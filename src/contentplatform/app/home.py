@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contentplatform.app.incoming import LateUploads
     from contentplatform.app.links import LateLinks
     from contentplatform.app.people import LatePeople
-    from contentplatform.catalog.port import Catalog, Record
+    from contentplatform.catalog.port import Catalog, Collections, Record
     from contentplatform.clock import Clock
     from contentplatform.config import Settings
     from contentplatform.delivery.port import Edge
@@ -48,6 +48,7 @@ class Platform:
     clock: Clock
     store: ObjectStore
     catalog: Catalog
+    collections: Collections
     engine: WorkflowEngine
     events: EventSource
     ingest: IngestService

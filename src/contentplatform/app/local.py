@@ -15,7 +15,7 @@ from contentplatform.clock import Clock, IdSource, RandomIds, SystemClock
 from contentplatform.errors import ConfigurationInvalid
 from contentplatform.ingest.library import Library
 from contentplatform.ingest.service import IngestService
-from contentplatform.ingest.snapshot import CatalogSnapshot
+from contentplatform.ingest.snapshot import CatalogSnapshot, KeptCollections
 from contentplatform.storage.lifecycle import Tiering
 from contentplatform.storage.port import StorageClass
 from contentplatform.workflow.definition import STATE_MACHINE, with_time
@@ -305,7 +305,6 @@ class LocalHome(Home):
             settings.data_folder / FOLDER_NAME,
             clock,
             self._ids,
-            addresses=Addresses(given.log_addresses),
             roll_seconds=given.log_roll_seconds,
         )
         app = EdgeApp(
@@ -320,6 +319,7 @@ class LocalHome(Home):
                 private_prefix=settings.ingest.private_prefix,
                 secure=(settings.server.edge_url or settings.server.public_url).startswith("https:"),
                 memory_bytes=given.memory_bytes,
+                log_addresses=Addresses(given.log_addresses),
             ),
         )
         images = self.image_requests()
@@ -365,6 +365,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
         Corrupt: the database is damaged.
     """
     from contentplatform.catalog.local import LocalCatalog  # noqa: PLC0415 - a lambda must not load the local home
+    from contentplatform.catalog.local_collections import LocalCollections  # noqa: PLC0415
     from contentplatform.delivery.local import LocalEdge  # noqa: PLC0415
     from contentplatform.drivers.doorbell import Doorbell  # noqa: PLC0415
     from contentplatform.ingest.local import LocalEventSource  # noqa: PLC0415
@@ -403,11 +404,13 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
         ingest = IngestService(store, catalog, engine, publication, clock, together, PROCESSED_KINDS, stop=stop)
         people = LatePeople(partial(open_accounts, settings, clock, ids, database=database))
         links = LateLinks(partial(open_links, settings, clock, ids, database))
+        kept = KeptCollections(store)
         platform = Platform(
             settings=settings,
             clock=clock,
             store=store,
             catalog=catalog,
+            collections=LocalCollections(database, clock, ids, keep=kept.keep, drop=kept.drop),
             engine=engine,
             events=events,
             ingest=ingest,

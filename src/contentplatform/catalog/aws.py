@@ -14,9 +14,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
+from contentplatform.catalog.aws_collections import follow_removal
 from contentplatform.catalog.dynamodb import (
     READ_BATCH,
     TRANSACTION_LIMIT,
@@ -25,6 +27,7 @@ from contentplatform.catalog.dynamodb import (
     Tables,
     action,
 )
+from contentplatform.catalog.facets import facets_of, is_whole_folder, traits_of
 from contentplatform.catalog.feed import is_indexed, marked_files, marker_key, markers
 from contentplatform.catalog.items import (
     VERSIONS,
@@ -46,24 +49,41 @@ from contentplatform.catalog.items import (
     record_to_item,
     revision_of,
 )
+from contentplatform.catalog.likeness import check_likeness, distance, hash_of, nearest
 from contentplatform.catalog.port import (
+    COUNT_LIMIT,
     SEARCH_PAGE_SIZE,
+    SIMILAR_DISTANCE,
+    SIMILAR_LIMIT,
     Catalog,
+    Facets,
+    Figure,
+    FolderPage,
     LedgerEntry,
     Record,
     RecordPage,
     SearchQuery,
+    Similar,
     walk_records,
 )
 from contentplatform.catalog.revisions import refuse_collision, refuse_stale
 from contentplatform.catalog.search import TextQuery, check_limit, read_cursor, text_query, write_cursor
 from contentplatform.catalog.tables import LEDGER, METADATA, SEARCH, Index, Table
-from contentplatform.catalog.terms import Term, matches, query_terms
+from contentplatform.catalog.tally import (
+    folder_total,
+    folders_below,
+    largest_folders,
+    library_facets,
+    library_sums,
+    tag_total,
+)
+from contentplatform.catalog.terms import Term, hash_terms, matches, query_terms
 from contentplatform.catalog.walk import Listing, Span, candidates
 from contentplatform.clock import Clock, IdSource, RandomIds
 from contentplatform.drivers.boto import Aws
 from contentplatform.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from contentplatform.media import MediaKind, ProcessingStatus
+from contentplatform.together import side_by_side
 
 _NUMBER_LIMIT: Final = 10**38 - 1
 _TRIES: Final = 5
@@ -170,6 +190,7 @@ class DynamoCatalog(Catalog):
             for item in self._entry_items(file_id, doing)
         ]
         self._tables.write_many(LEDGER, (), left, doing)
+        follow_removal(self._tables, file_id, moved_to, doing)
 
     def _refuse_unless_stored(self, file_id: str, revision: int, doing: str) -> None:
         item = self._find(file_id, doing)
@@ -323,6 +344,66 @@ class DynamoCatalog(Catalog):
         if len(found) > limit:
             following = write_cursor(record_place(found[limit - 1]), scope, self._cursor_key)
         return RecordPage(tuple(found[:limit]), following)
+
+    def facets(self, query: SearchQuery) -> Facets:
+        doing = "counting files"
+        folder = query.folder or ""
+        if query == SearchQuery(folder=query.folder) and not folder:
+            return library_facets(self._tables, doing)
+        page = self.search(query, limit=COUNT_LIMIT)
+        capped = page.cursor is not None
+        few = facets_of([traits_of(record) for record in page.records], folder, capped=capped)
+        if not capped:
+            return few
+        if is_whole_folder(query):
+            total, below = folder_total(self._tables, folder, doing), largest_folders(self._tables, folder, doing)
+            return replace(few, total=Figure(total), folders=below)
+        return replace(few, total=self._total(query, doing) or few.total)
+
+    def _total(self, query: SearchQuery, doing: str) -> Figure | None:
+        """How many files match, where a counter says it."""
+        if query == SearchQuery(tag=query.tag) and query.tag is not None:
+            return Figure(tag_total(self._tables, query.tag, doing))
+        if query == SearchQuery(kind=query.kind) and query.kind is not None:
+            return Figure(library_sums(self._tables, doing)[f"kind {query.kind.value}"])
+        if query == SearchQuery(status=query.status) and query.status is not None:
+            return Figure(library_sums(self._tables, doing)[f"status {query.status.value}"])
+        return None
+
+    def folders(self, parent: str = "", *, cursor: str | None = None, limit: int = SEARCH_PAGE_SIZE) -> FolderPage:
+        doing = "listing folders"
+        check_limit(limit, doing)
+        scope = f"folders {parent}"
+        after = "" if cursor is None else read_cursor(cursor, scope, self._cursor_key)
+        found = folders_below(self._tables, parent, after, limit + 1, doing)
+        following = write_cursor(found[limit - 1].path, scope, self._cursor_key) if len(found) > limit else None
+        return FolderPage(tuple(found[:limit]), following)
+
+    def similar(
+        self, file_id: str, *, limit: int = SIMILAR_LIMIT, max_distance: int = SIMILAR_DISTANCE
+    ) -> tuple[Similar, ...]:
+        doing = f"looking for files like {file_id}"
+        check_likeness(limit, max_distance, doing)
+        own = hash_of(replace(self.get(file_id), deleted_at=None))
+        if own is None:
+            return ()
+
+        def near(term: str) -> list[str]:
+            key = Expression("#term = :term", {"term": {"S": term}})
+            return [
+                item["newest_first"]["S"]
+                for item in self._tables.query_all(SEARCH, None, key, doing)
+                if distance(own, int(item["words"]["S"], 16)) <= max_distance
+            ]
+
+        under = side_by_side([partial(near, term) for term in hash_terms(own, max_distance)])
+        places = sorted({place for found in under for place in found})
+        measured = [
+            Similar(record, distance(own, value))
+            for record in self._read(places, doing)
+            if (value := hash_of(record)) is not None and record.file_id != file_id
+        ]
+        return nearest((each for each in measured if each.distance <= max_distance), limit)
 
     def _read(self, places: list[str], doing: str) -> Iterator[Record]:
         """The records that stand at ``places`` now, in this order; what a listing says too late is left out."""

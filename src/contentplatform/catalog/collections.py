@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from contentplatform.catalog.port import COLLECTION_LIMIT, Catalog
+from contentplatform.catalog.port import COLLECTION_LIMIT
 from contentplatform.catalog.search import words
 from contentplatform.errors import InvalidRequest, NotFound
 
@@ -37,11 +37,6 @@ def name_order(name: str) -> str:
 def not_there(doing: str) -> NotFound:
     """The error of a collection that there is not."""
     return NotFound(doing, "there is no such collection", hint="`contentplatform collections list` shows what there is")
-
-
-def present_names(catalog: Catalog, file_ids: Iterable[str]) -> tuple[str, ...]:
-    """What these files are called now, each once, in this order; what is not known is left as it is."""
-    return tuple(dict.fromkeys(catalog.redirect(file_id) or file_id for file_id in file_ids))
 
 
 def appended(there: Sequence[str], more: Iterable[str], doing: str) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ keeps to that):
 
 A stale row does no harm: a search reads the records themselves. Behind its rows each file has a marker with their
 digest, so that a change that was lost for good can be found (``index_gaps``) and made good (``requeue``).
+
+By the same changes the feed counts the files (tally.py).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from contentplatform.catalog.dynamodb import Expression, Tables
 from contentplatform.catalog.items import Item, is_record, item_to_record
 from contentplatform.catalog.port import Record
 from contentplatform.catalog.tables import METADATA, SEARCH
+from contentplatform.catalog.tally import Tally, count, tallies
 from contentplatform.catalog.terms import Rows, digest, rows
 from contentplatform.clock import Clock
 from contentplatform.drivers.boto import Aws
@@ -57,6 +60,7 @@ class SearchFeed:
 
     def __init__(self, aws: Aws, clock: Clock) -> None:
         self._tables = Tables(aws, clock)
+        self._clock = clock
 
     def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take a batch of the stream of ``content-metadata`` as Lambda gives it; name what failed.
@@ -78,11 +82,20 @@ class SearchFeed:
 
     def _follow(self, file_id: str, changes: Sequence[_Change]) -> None:
         doing = f"indexing file {file_id}"
-        were = [{} if each.is_forced else _rows_of(each.before) for each in changes]
-        became = [_rows_of(each.after) for each in changes]
-        if were == became and not any(each.is_forced for each in changes):
+        forced = any(each.is_forced for each in changes)
+        is_found_otherwise = forced or any(_rows_of(each.before) != _rows_of(each.after) for each in changes)
+        counts_otherwise = forced or any(_tallies_of(each.before) != _tallies_of(each.after) for each in changes)
+        if not is_found_otherwise and not counts_otherwise:
             return
         item = self._tables.get(METADATA, {"file_id": {"S": file_id}}, doing)
+        if is_found_otherwise:
+            self._index(file_id, changes, item, doing)
+        if counts_otherwise:
+            count(self._tables, self._clock, file_id, _tallies_of(item), doing)
+
+    def _index(self, file_id: str, changes: Sequence[_Change], item: Item | None, doing: str) -> None:
+        were = [{} if each.is_forced else _rows_of(each.before) for each in changes]
+        became = [_rows_of(each.after) for each in changes]
         wanted = _rows_of(item)
         known_before = [row for row in were[0].items() if all(row in old.items() for old in were)]
         missing = dict(wanted.items() - known_before)
@@ -134,6 +147,10 @@ def _read(change: Mapping[str, Any]) -> _Change:
 
 def _rows_of(item: Item | None) -> Rows:
     return rows(item_to_record(item)) if item is not None and is_record(item) else {}
+
+
+def _tallies_of(item: Item | None) -> frozenset[Tally]:
+    return tallies(item_to_record(item)) if item is not None and is_record(item) else frozenset()
 
 
 def _row_key(term: str, place: str) -> Item:

@@ -266,7 +266,9 @@ def follow_removal(transaction: Transaction, file_id: str, moved_to: str | None)
                 (*there, file_id),
             )
         transaction.run(
-            "UPDATE catalog_collections SET cover = ?2 WHERE collection_id = ?1 AND cover = ?3", (*there, file_id)
+            "UPDATE catalog_collections SET revision = revision + 1, cover = iif(cover = ?3, ?2, cover)"
+            " WHERE collection_id = ?1",
+            (*there, file_id),
         )
 
 

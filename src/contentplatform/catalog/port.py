@@ -244,7 +244,7 @@ class Collection:
     files: int
     """How many files are in it, those counted that are deleted and can come back."""
     revision: int = 0
-    """0: not stored yet; then 1, 2, … It changes with the files and their order, too."""
+    """0: not stored yet; then 1, 2, … It changes with the files and their order, too, and when a file is moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,20 +381,21 @@ class Catalog(ABC):
             InvalidRequest: a cursor that was not given for this query, or a limit outside 1 to 1 000.
         """
 
+    @abstractmethod
     def facets(self, query: SearchQuery) -> Facets:
         """Counts of what ``query`` finds, without deleted files unless it asks for them; as late as a search.
 
         aws: counters that the search table's feed keeps, and a search of at most 1 000 matches.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def folders(self, parent: str = "", *, cursor: str | None = None, limit: int = SEARCH_PAGE_SIZE) -> FolderPage:
         """A page of the folders right below ``parent`` ("": the top) that hold a file which is not deleted.
 
         aws: Query of counters. Raises InvalidRequest as ``search``.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def similar(
         self, file_id: str, *, limit: int = SIMILAR_LIMIT, max_distance: int = SIMILAR_DISTANCE
     ) -> tuple[Similar, ...]:
@@ -407,7 +408,6 @@ class Catalog(ABC):
             NotFound: no such file.
             InvalidRequest: a limit outside 1 to 1 000, or a distance outside 0 to 15.
         """
-        raise NotImplementedError
 
     @abstractmethod
     def entries_with(

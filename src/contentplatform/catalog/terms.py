@@ -1,11 +1,12 @@
 """The rows of table ``content-search``: what a record is found by, and what a query looks under.
 
 A row is a term and a place in the order of upload, so every term is a list of files, the newest first. There is one
-for each folder above the file, each tag, and for the words: a word has a row under its first 3, 5, 8, 12, 18, 27 and
-40 characters, as far as it is that long (a shorter word under itself), and words of one record that begin alike share
-the row, which names them all. A word, or the beginning of one, is looked up under the longest of these beginnings that
-it has, and the few other words under it are filtered out by the names in the rows. So a prefix costs no rows of its own
-at each length, and the list that is walked holds little else than what is looked for.
+for each folder above the file, each tag, each part of a picture's perceptual hash, and for the words: a word has a row
+under its first 3, 5, 8, 12, 18, 27 and 40 characters, as far as it is that long (a shorter word under itself), and
+words of one record that begin alike share the row, which names them all. A word, or the beginning of one, is looked up
+under the longest of these beginnings that it has, and the few other words under it are filtered out by the names in
+the rows. So a prefix costs no rows of its own at each length, and the list that is walked holds little else than what
+is looked for.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from contentplatform.catalog.items import is_key, record_place, state
+from contentplatform.catalog.likeness import hash_of, parts_of, probes
 from contentplatform.catalog.port import Record, SearchQuery
 from contentplatform.catalog.search import TextQuery, folders_above, searchable_words
 
 BEGINNINGS: Final = (3, 5, 8, 12, 18, 27, 40)
 """Lengths in characters; the shortest is where prefixes begin."""
+_HASH_PART_BITS: Final = 8
 _READABLE_BYTES: Final = 200
 """Longer tags and folders are known by a digest."""
 
@@ -51,7 +54,20 @@ def rows(record: Record | None) -> Rows:
         found[_name("folder", folder, deleted=deleted), where] = ""
     for tag in record.tags:
         found[_name("tag", tag, deleted=deleted), where] = ""
+    value = hash_of(record)
+    if value is not None:
+        for number, part in enumerate(parts_of(value, _HASH_PART_BITS)):
+            found[_hash_term(number, part), where] = f"{value:016x}"
     return found
+
+
+def hash_terms(value: int, max_distance: int) -> list[str]:
+    """All terms under which hashes within a distance stand; each row's words are the whole hash."""
+    return [_hash_term(number, part) for number, part in probes(value, _HASH_PART_BITS, max_distance)]
+
+
+def _hash_term(number: int, part: int) -> str:
+    return _name("hash", f"{number} {part:02x}", deleted=False)
 
 
 def digest(wanted: Rows) -> str:
@@ -111,8 +127,13 @@ def _word_term(word: str, *, deleted: bool, prefix: bool = False) -> Term:
     return Term(_name("word", beginning, deleted=deleted), "" if alone else naming)
 
 
+def readable(value: str) -> str:
+    """``value`` if it can be a part of a key, else a digest of it."""
+    if is_key(value, _READABLE_BYTES):
+        return value
+    return "#" + hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
 def _name(sort: str, value: str, *, deleted: bool) -> str:
-    if not is_key(value, _READABLE_BYTES):
-        value = "#" + hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-        sort = f"long {sort}"
-    return f"{state(deleted=deleted)} {sort} {value}"
+    known = readable(value)
+    return f"{state(deleted=deleted)} {sort if known == value else f'long {sort}'} {known}"
