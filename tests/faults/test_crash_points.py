@@ -1,7 +1,7 @@
 """The command dies at every named point between two durable effects; the same command once more makes it whole.
 
 Points of the store and of SQLite are driven in test_store_machine.py, those of the lane for videos in
-test_transcode_kill.py: one level lower, and in more states.
+test_transcode_kill.py, those of uploads in test_upload_kill.py: one level lower, and in more states.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contentplatform.drivers.crashpoint import POINTS, VARIABLE
 from e2e.commands import Commands
 from sample_media import encoded, photo
 
-DRIVEN_ELSEWHERE = ("storage.", "sqlite.", "transcoding.")
+DRIVEN_ELSEWHERE = ("storage.", "sqlite.", "transcoding.", "uploads.")
 OF_A_FILM = "steps.transcoding_submitted"
 POINTS_HERE = sorted(point for point in POINTS if not point.startswith((*DRIVEN_ELSEWHERE, OF_A_FILM)))
 KILLED = -9

@@ -101,8 +101,6 @@ _COLUMNS: Final = (
     'id, owner, key, kind, length, "offset", created_at, expires_at, claimed_type, expected_sha256, create_only,'
     " metadata, parts, version_id, by_link, part_of"
 )
-_CHECKPOINT_BYTES: Final = 128 << 20
-"""So much of one piece may come before the offset follows: what a crash costs at most."""
 _CHECKPOINTS_AT_ONCE: Final = 4
 _EXPIRED_AT_ONCE: Final = 200
 _RETRY_AFTER_SECONDS: Final = 60
@@ -119,6 +117,8 @@ class UploadRules:
     """Unfinished uploads of one owner."""
     keep_seconds: float = 7 * 86_400.0
     """How long an upload lives after its last byte."""
+    checkpoint_bytes: int = 128 << 20
+    """So much of one piece may come before the offset follows: what a crash costs at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class LocalUploads(Uploads):
         self._content: KnowsContent = store
         self._clock = clock
         self._ids = ids
-        self._rules = rules
+        self.rules = rules
         self._allowance = allowance or NoLimits()
         self.checkpoints = ThreadPoolExecutor(_CHECKPOINTS_AT_ONCE, thread_name_prefix="upload-checkpoint")
 
@@ -221,10 +221,8 @@ class LocalUploads(Uploads):
     def _check_length(self, length: int | None) -> None:
         if length is not None and length < 0:
             raise InvalidRequest("sending a file", "it can't have fewer than no bytes")
-        if length is not None and length > self._rules.max_bytes:
-            raise TooLarge(
-                "sending a file", f"it has {length} bytes; at most {self._rules.max_bytes} are taken at once"
-            )
+        if length is not None and length > self.rules.max_bytes:
+            raise TooLarge("sending a file", f"it has {length} bytes; at most {self.rules.max_bytes} are taken at once")
 
     def _refuse_existing(self, key: str) -> None:
         try:
@@ -237,7 +235,7 @@ class LocalUploads(Uploads):
         count = transaction.value(
             "SELECT count(*) FROM upload_sessions WHERE owner = ? AND version_id IS NULL AND part_of IS NULL", (owner,)
         )
-        if count >= self._rules.max_open:
+        if count >= self.rules.max_open:
             raise RateLimited(
                 "beginning an upload",
                 f"{count} are open already",
@@ -254,7 +252,7 @@ class LocalUploads(Uploads):
             length=new.length,
             offset=0,
             created_at=now,
-            expires_at=now + timedelta(seconds=self._rules.keep_seconds),
+            expires_at=now + timedelta(seconds=self.rules.keep_seconds),
             claimed_type=new.claimed_type,
             expected_sha256=new.expected_sha256,
             create_only=new.create_only,
@@ -365,7 +363,7 @@ class LocalUploads(Uploads):
 
     def room(self, session: UploadSession) -> int | None:
         """How many more bytes an upload takes."""
-        end = self._rules.max_bytes if session.length is None else session.length
+        end = self.rules.max_bytes if session.length is None else session.length
         return end - session.offset
 
     def record(self, upload_id: str, offset: int) -> UploadSession:
@@ -375,7 +373,7 @@ class LocalUploads(Uploads):
             session = _must_find(transaction, upload_id).session
             if session.length is None:
                 self._allowance.resize(session, offset)
-            end = timestamp(self._clock.now() + timedelta(seconds=self._rules.keep_seconds))
+            end = timestamp(self._clock.now() + timedelta(seconds=self.rules.keep_seconds))
             transaction.run(
                 'UPDATE upload_sessions SET "offset" = ?, expires_at = ? WHERE id = ?', (offset, end, upload_id)
             )
@@ -408,8 +406,16 @@ class LocalUploads(Uploads):
 
     def complete(self, session: UploadSession, staged: StagedFile) -> UploadSession:
         """Make the version of an upload, with its file at hand."""
-        if session.kind is UploadKind.FINAL and not session.complete:
-            session = self._join(session, staged)
+        try:
+            if session.kind is UploadKind.FINAL and not session.complete:
+                session = self._join(session, staged)
+            return self._adopt(session, staged)
+        except (ChecksumMismatch, Conflict):
+            # It can never become a version: whoever asks again begins anew.
+            self._database.write(lambda transaction: self._end(transaction, session.id))
+            raise
+
+    def _adopt(self, session: UploadSession, staged: StagedFile) -> UploadSession:
         options = _options(session.claimed_type, session.expected_sha256, create_only=session.create_only)
         finished: list[UploadSession] = []
 
@@ -420,19 +426,14 @@ class LocalUploads(Uploads):
 
         with self._losing(session.id):
             staged.seal()
-        try:
-            self.staging.adopt(staged, BucketRole.PRIMARY, session.key, options, also)
-        except (ChecksumMismatch, Conflict):
-            # It can never become a version: whoever asks again begins anew.
-            self._database.write(lambda transaction: self._end(transaction, session.id))
-            raise
+        self.staging.adopt(staged, BucketRole.PRIMARY, session.key, options, also)
         crashpoint("uploads.committed")
         return finished[-1]
 
     def _finish(self, transaction: Transaction, upload_id: str, version_id: str) -> UploadSession:
         row = _must_find(transaction, upload_id)
         self._allowance.settle(row.session, version_id)
-        end = timestamp(self._clock.now() + timedelta(seconds=self._rules.keep_seconds))
+        end = timestamp(self._clock.now() + timedelta(seconds=self.rules.keep_seconds))
         transaction.run(
             "UPDATE upload_sessions SET version_id = ?, expires_at = ? WHERE id = ?", (version_id, end, upload_id)
         )
@@ -473,7 +474,7 @@ class LocalUploads(Uploads):
     def _join(self, session: UploadSession, staged: StagedFile) -> UploadSession:
         """Write the parts' bytes one behind the other."""
         for part_id in session.parts:
-            part = self.open_alone(part_id)
+            part = self._open_part(part_id)
             try:
                 for piece in part.pieces():
                     staged.write(piece)
@@ -482,6 +483,13 @@ class LocalUploads(Uploads):
         self.sync(session.id, staged)
         crashpoint("uploads.joined")
         return self.record(session.id, staged.size_bytes)
+
+    def _open_part(self, part_id: str) -> StagedFile:
+        with self._database.read() as connection:
+            row = _find(connection, part_id)
+        if row is None or row.part_of is not None:
+            raise Conflict("putting an upload together", f"part {part_id} was used or ended meanwhile")
+        return self.open_alone(part_id)
 
     def sync(self, upload_id: str, staged: StagedFile) -> None:
         """Make what was written durable; an upload for which that fails is lost."""
@@ -632,7 +640,7 @@ class LocalUploads(Uploads):
 
     def largest(self, session: UploadSession) -> int:
         """How many bytes an upload may have."""
-        return self._rules.max_bytes if session.length is None else session.length
+        return self.rules.max_bytes if session.length is None else session.length
 
     def receive_all(self, session: UploadSession, staged: StagedFile, idempotency_key: str | None) -> str:
         """Make the version of bytes that came in one go."""
@@ -756,7 +764,10 @@ class _LocalAppending(Appending):
             return  # the piece may have to be forgotten
         if self._checkpoint is not None and self._checkpoint.done():
             self._wait_for_checkpoint()
-        if self._checkpoint is None and self._staged.size_bytes - self._recorded >= _CHECKPOINT_BYTES:
+        if (
+            self._checkpoint is None
+            and self._staged.size_bytes - self._recorded >= self._uploads.rules.checkpoint_bytes
+        ):
             size_bytes = self._staged.size_bytes
             self._recorded = size_bytes
             self._checkpoint = self._uploads.checkpoints.submit(self._sync_and_record, size_bytes)
