@@ -52,11 +52,13 @@ HOST_NAME: Final = "content-platform"
 FIELD_LIMIT: Final = 2_048
 """Longest value of a field that a viewer chooses, in characters of the log."""
 WAITING_LIMIT: Final = 200_000
-"""Exchanges that wait in memory while the disk takes none; the oldest go first."""
+"""Lines that wait in memory while the disk takes none; the oldest go first."""
 _LINE_BYTES: Final = 16
 """Of a request's first line, beside its address."""
 _TOGETHER: Final = 2_000
-_CAPTURED: Final = frozenset({b"host", b"user-agent", b"referer", b"x-forwarded-for"})
+_HOUR_LENGTH: Final = len("2030-01-31\t23")
+_SHORTEST_SECONDS: Final = 0.000_5
+_NO_CLIENT: Final = ("", 0)
 _SAFE: Final = re.compile(rb"[!$&()*+,\-./0-9:;=?@A-Z_a-z]*")
 _SAFE_IN_ADDRESS: Final = re.compile(rb"[!$%&()*+,\-./0-9:;=?@A-Z_a-z~]*")
 """Of a path or a query, which a client has encoded already: the percent signs are its own."""
@@ -87,7 +89,8 @@ class Exchange(NamedTuple):
     sent_bytes: int
     result: str
     """One of ``Result``, as plain text: enumerations are slow, and this is made for every request."""
-    request_id: bytes
+    request_id: str
+    """Harmless in a line."""
     taken_seconds: float
     first_byte_seconds: float
     content_type: str
@@ -103,55 +106,61 @@ class Exchange(NamedTuple):
 
 
 class Lines:
-    """Writes exchanges as lines; for one thread."""
+    """Writes exchanges as lines; for one thread. Called for every request, so it does without what is slow."""
 
     def __init__(self, addresses: Addresses) -> None:
         self._addresses = addresses
+        self._known = (-1, -1, -1, -1)
         self._second = ""
-        self._known: datetime | None = None
 
     def line(self, exchange: Exchange) -> bytes:
         """The line of an exchange: exactly 33 fields, and one line's end."""
-        at, scope, status, sent, result, identifier, taken, first, content_type, length, part, stem, _ = exchange
-        headers = {}
+        scope, result, part = exchange.scope, exchange.result, exchange.part
+        host = agent = referer = forwarded = b""
         received = _LINE_BYTES
         for name, value in scope["headers"]:
             received += len(name) + len(value) + 4
-            if name in _CAPTURED:
-                headers[name] = value
-        client = scope.get("client") or ("", 0)
-        query = scope["query_string"]
-        begin, end = (str(part.first), str(part.last)) if part is not None else (_NONE, _NONE)
-        address = scope.get("raw_path", b"")
+            if name == b"host":
+                host = value
+            elif name == b"user-agent":
+                agent = value
+            elif name == b"referer":
+                referer = value
+            elif name == b"x-forwarded-for":
+                forwarded = value
+        address, query = scope.get("raw_path", b""), scope["query_string"]
         received += len(address) + len(query)
+        client = scope.get("client") or _NO_CLIENT
+        at = exchange.at
+        known = (at.second, at.minute, at.hour, at.day)
+        if known != self._known:
+            self._known, self._second = known, at.strftime("%Y-%m-%d\t%H:%M:%S")
+        begin, end = (str(part.first), str(part.last)) if part is not None else (_NONE, _NONE)
+        taken, first = exchange.taken_seconds, exchange.first_byte_seconds
         return (
-            f"{self._time(at)}\t{EDGE_NAME}\t{sent}\t{self._address(str(client[0]))}\t{_method(scope['method'])}"
-            f"\t{HOST_NAME}\t{stem or address_field(address)}\t{status:03}"
-            f"\t{field(headers.get(b'referer', b''))}\t{field(headers.get(b'user-agent', b''))}"
-            f"\t{_query(query)}\t-\t{result}\t{address_field(identifier)}\t{field(headers.get(b'host', b''))}"
-            f"\t{scope.get('scheme', 'http')}\t{received}\t{taken:.3f}"
-            f"\t{self._forwarded(headers.get(b'x-forwarded-for', b''))}\t-\t-\t{result}"
-            f"\tHTTP/{scope.get('http_version', '1.1')}\t-\t-\t{client[1]}\t{first:.3f}\t{result}"
-            f"\t{_type(content_type)}\t{length}\t{begin}\t{end}\n"
+            f"{self._second}\t{EDGE_NAME}\t{exchange.sent_bytes}\t{self._address(client[0])}\t{_method(scope['method'])}"
+            f"\t{HOST_NAME}\t{exchange.stem or address_field(address)}\t{exchange.status:03}"
+            f"\t{field(referer)}\t{field(agent)}\t{_query(query)}\t-\t{result}\t{exchange.request_id}\t{field(host)}"
+            f"\t{scope.get('scheme', 'http')}\t{received}\t{_seconds(taken)}"
+            f"\t{self._forwarded(forwarded) if forwarded else _NONE}\t-\t-\t{result}"
+            f"\tHTTP/{scope.get('http_version', '1.1')}\t-\t-\t{client[1]}\t{_seconds(first)}\t{result}"
+            f"\t{_type(exchange.content_type)}\t{exchange.content_length}\t{begin}\t{end}\n"
         ).encode("ascii")
 
-    def _time(self, at: datetime) -> str:
-        known = self._known
-        if known is None or at.second != known.second or at.replace(microsecond=0) != known:
-            self._known = at.replace(microsecond=0)
-            self._second = at.strftime("%Y-%m-%d\t%H:%M:%S")
-        return self._second
-
     def _address(self, text: str) -> str:
-        return text if self._addresses is Addresses.FULL and _is_plain(text) else masked(text, self._addresses)
+        return masked(text, self._addresses)
 
     def _forwarded(self, value: bytes) -> str:
         return field(value) if self._addresses is Addresses.FULL else _NONE
 
 
+def _seconds(taken: float) -> str:
+    return "0.000" if taken < _SHORTEST_SECONDS else f"{taken:.3f}"
+
+
 def field(value: bytes) -> str:
     """A value that a viewer chose, as it stands in a field: ``-`` for none, percent-encoded and cut."""
-    return _field(value[:FIELD_LIMIT]) if value else _NONE
+    return (_field(value) if len(value) <= FIELD_LIMIT else _field(value[:FIELD_LIMIT])) if value else _NONE
 
 
 def address_field(value: bytes) -> str:
@@ -186,11 +195,6 @@ def masked(address: str, addresses: Addresses) -> str:
         return _NONE
     bits = 24 if known.version == 4 else 48
     return str(ipaddress.ip_network(f"{known.compressed.partition('%')[0]}/{bits}", strict=False).network_address)
-
-
-@lru_cache(maxsize=4_096)
-def _is_plain(address: str) -> bool:
-    return masked(address, Addresses.FULL) == address
 
 
 @lru_cache(maxsize=256)
@@ -249,7 +253,6 @@ class AccessLog:
         folder: where files are written; made if it is missing.
         clock: how old a file is.
         ids: names of files.
-        addresses: how much of a viewer's address is written.
         roll_seconds: after this time a file goes into the store.
         roll_bytes: or when it has grown to this size.
     """
@@ -261,7 +264,6 @@ class AccessLog:
         clock: Clock,
         ids: IdSource,
         *,
-        addresses: Addresses = Addresses.FULL,
         roll_seconds: float = 300.0,
         roll_bytes: int = 32 << 20,
     ) -> None:
@@ -271,15 +273,14 @@ class AccessLog:
         self._ids = ids
         self._roll_seconds = roll_seconds
         self._roll_bytes = roll_bytes
-        self._lines = Lines(addresses)
-        self._waiting: list[Exchange] = []
+        self._waiting: list[bytes] = []
         self._file: _LogFile | None = None
         self._lock = threading.Lock()
 
-    def write(self, exchanges: Iterable[Exchange]) -> None:
-        """Write exchanges down, and store the file where it is full or old. Blocks; never raises PlatformError."""
+    def write(self, lines: Iterable[bytes]) -> None:
+        """Write lines down, and store the file where it is full or old. Blocks; never raises PlatformError."""
         with self._lock:
-            self._waiting.extend(exchanges)
+            self._waiting.extend(lines)
             try:
                 self._write(self._waiting)
                 if self._file is not None and self._is_due(self._file):
@@ -306,16 +307,17 @@ class AccessLog:
 
     # -- writing ----------------------------------------------------------------------------------------------
 
-    def _write(self, batch: list[Exchange]) -> None:
-        """Write exchanges into the files of their hours, and take them off the list: some at a time, or none."""
-        while batch:
-            hour = batch[0].at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-            ahead = 0
-            while ahead < min(len(batch), _TOGETHER) and _is_within(batch[ahead].at, hour):
+    def _write(self, lines: list[bytes]) -> None:
+        """Write lines into the files of their hours, and take them off the list: some at a time, or none."""
+        while lines:
+            hour = lines[0][:_HOUR_LENGTH]
+            ahead = 1
+            while ahead < min(len(lines), _TOGETHER) and lines[ahead].startswith(hour):
                 ahead += 1
-            data = b"".join(map(self._lines.line, batch[:ahead]))
-            self._open(hour).write(data)
-            del batch[:ahead]
+            self._open(datetime.strptime(hour.decode("ascii"), "%Y-%m-%d\t%H").replace(tzinfo=UTC)).write(
+                b"".join(lines[:ahead])
+            )
+            del lines[:ahead]
 
     def _open(self, hour: datetime) -> _LogFile:
         if self._file is not None and self._file.hour != hour:

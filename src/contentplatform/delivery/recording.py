@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from typing import Final
 
 from contentplatform import log
 from contentplatform.clock import Clock
-from contentplatform.delivery.access_log import AccessLog, Exchange
-from contentplatform.delivery.statistics import EdgeStatistics
+from contentplatform.delivery.access_log import AccessLog, Addresses, Exchange, Lines
+from contentplatform.delivery.statistics import NOTED_LIMIT, EdgeStatistics, Tally
 from contentplatform.errors import PlatformError
 
 FLUSH_SECONDS: Final = 1.0
@@ -22,20 +21,43 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class EdgeRecorder:
-    """Writes the log and the figures of one edge down."""
+    """Counts the answers of one edge, and writes its log and its figures down.
 
-    def __init__(self, access_log: AccessLog | None, statistics: EdgeStatistics, clock: Clock) -> None:
+    ``note`` is for the event loop; it leaves nothing behind that Python's collector would have to look at again.
+    """
+
+    def __init__(
+        self,
+        access_log: AccessLog | None,
+        statistics: EdgeStatistics,
+        clock: Clock,
+        addresses: Addresses = Addresses.FULL,
+    ) -> None:
         self._log = access_log
         self._statistics = statistics
         self._clock = clock
+        self._format = Lines(addresses)
+        self._lines: list[bytes] = []
+        self._counted: dict[tuple[str, int], Tally] = {}
+        self._asked_for: set[str] = set()
+        self._lock = threading.Lock()  # held for an instant only
+        self._saved_seconds = clock.monotonic_seconds()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._noted: deque[Exchange] = deque()
-        self._saved_seconds = clock.monotonic_seconds()
 
     def note(self, exchange: Exchange) -> None:
-        """Keep an exchange for the thread. Quick."""
-        self._noted.append(exchange)
+        """Count an exchange, and keep its line for the thread. Quick."""
+        what = (exchange.result, exchange.status)
+        with self._lock:
+            tally = self._counted.get(what)
+            if tally is None:
+                tally = self._counted[what] = Tally()
+            tally.requests += 1
+            tally.sent_bytes += exchange.sent_bytes
+            if exchange.original and len(self._asked_for) < NOTED_LIMIT:
+                self._asked_for.add(exchange.original)
+            if self._log is not None:
+                self._lines.append(self._format.line(exchange))
 
     def start(self) -> None:
         """Begin; what dead processes left is stored first. Idempotent."""
@@ -56,16 +78,20 @@ class EdgeRecorder:
 
     def record(self) -> None:
         """Write down what came together, as far as it is time."""
-        exchanges = [self._noted.popleft() for _ in range(len(self._noted))]
-        self._statistics.count(exchanges)
+        with self._lock:
+            lines, self._lines = self._lines, []
         if self._log is not None:
-            self._log.write(exchanges)
+            self._log.write(lines)
         if self._clock.monotonic_seconds() - self._saved_seconds >= SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
         """Write the figures down."""
         self._saved_seconds = self._clock.monotonic_seconds()
+        with self._lock:
+            counted, self._counted = self._counted, {}
+            asked_for, self._asked_for = self._asked_for, set()
+        self._statistics.count(counted, asked_for)
         try:
             self._statistics.save()
         except PlatformError as error:

@@ -38,7 +38,7 @@ class Sender:
 
     Args:
         clock: how long answers took, and when.
-        ids: of requests, where the server gave them none.
+        ids: of requests.
         note: where exchanges are noted.
         threads: read files.
         secure: whether viewers come by TLS even where the server does not see it.
@@ -57,7 +57,7 @@ class Sender:
         self._note_exchange = note
         self._threads = threads
         self._secure = secure
-        self._id_prefix = ids.new_id()[-20:].encode("ascii")
+        self._id_prefix = ids.new_id()[-20:]
         self._requests = 0
 
     def is_secure(self, scope: Scope) -> bool:
@@ -75,22 +75,26 @@ class Sender:
             headers = (*headers[:-1], (b"x-cache", x_cache(result)))
         body = face.content.body if whole else b""
         status = 200 if whole else 304
-        identifier = self._request_id(scope)
-        start = {"type": "http.response.start", "status": status, "headers": [*headers, (b"x-request-id", identifier)]}
+        identifier = self._request_id()
+        start = {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*headers, (b"x-request-id", identifier.encode("ascii"))],
+        }
         await send(start)
         await send({"type": "http.response.body", "body": body})
         self._note_face(scope, file, face, str(result), identifier, started, whole=whole)
 
     def quickly(self, scope: Scope, file: HotFile, face: Face, started: float, *, whole: bool) -> tuple[bytes, bytes]:
         """The same as text for the wire: everything before the blank line, and the body. Noted as sent."""
-        identifier = self._request_id(scope)
+        identifier = self._request_id()
         self._note_face(scope, file, face, "Hit", identifier, started, whole=whole)
         if whole:
-            return b"%sx-request-id: %s\r\n" % (face.wire, identifier), face.content.body
-        return b"%sx-request-id: %s\r\n" % (face.wire_not_modified, identifier), b""
+            return b"%sx-request-id: %s\r\n" % (face.wire, identifier.encode("ascii")), face.content.body
+        return b"%sx-request-id: %s\r\n" % (face.wire_not_modified, identifier.encode("ascii")), b""
 
     def _note_face(
-        self, scope: Scope, file: HotFile, face: Face, result: str, identifier: bytes, started: float, *, whole: bool
+        self, scope: Scope, file: HotFile, face: Face, result: str, identifier: str, started: float, *, whole: bool
     ) -> None:
         taken = self._clock.monotonic_seconds() - started
         length = len(face.content.body) if whole else 0
@@ -157,7 +161,7 @@ class Sender:
 
     def note_hang_up(self, scope: Scope, started: float) -> None:
         """The viewer hung up before it had everything; the log says so as CloudFront's does."""
-        self._note(scope, started, 0, 0, identifier=self._request_id(scope), content=None)
+        self._note(scope, started, 0, 0, identifier=self._request_id(), content=None)
 
     async def _short(
         self,
@@ -172,9 +176,9 @@ class Sender:
         part: Slice | None = None,
     ) -> None:
         """An answer whose body is in memory; without content it is a refusal."""
-        identifier = self._request_id(scope)
+        identifier = self._request_id()
         shown = b"" if scope["method"] == "HEAD" else body
-        full = [*headers, (b"x-request-id", identifier)]
+        full = [*headers, (b"x-request-id", identifier.encode("ascii"))]
         await send({"type": "http.response.start", "status": status, "headers": full})
         await send({"type": "http.response.body", "body": shown})
         sent_bytes = size_of(headers) + len(shown)
@@ -199,8 +203,8 @@ class Sender:
         if opened is None:
             return
         is_part = asked.length != content.size_bytes or any(name == b"content-range" for name, _ in headers)
-        identifier = self._request_id(scope)
-        full = [*headers, (b"x-request-id", identifier)]
+        identifier = self._request_id()
+        full = [*headers, (b"x-request-id", identifier.encode("ascii"))]
         await send({"type": "http.response.start", "status": 206 if is_part else 200, "headers": full})
         first_byte = self._clock.monotonic_seconds()
         if ZERO_COPY in scope.get("extensions", _NO_STATE):
@@ -230,12 +234,9 @@ class Sender:
 
     # -- notes ----------------------------------------------------------------------------------------------------
 
-    def _request_id(self, scope: Scope) -> bytes:
-        known = scope.get("state", _NO_STATE).get("request_id")
-        if known is not None:
-            return known if isinstance(known, bytes) else str(known).encode("ascii", "replace")
+    def _request_id(self) -> str:
         self._requests += 1
-        return b"%s%012x" % (self._id_prefix, self._requests)
+        return f"{self._id_prefix}{self._requests:012x}"
 
     def _note(
         self,
@@ -244,7 +245,7 @@ class Sender:
         status: int,
         sent_bytes: int,
         *,
-        identifier: bytes,
+        identifier: str,
         content: Content | None,
         length: int = 0,
         part: Slice | None = None,

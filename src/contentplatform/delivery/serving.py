@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, quote
 
 from contentplatform import log
 from contentplatform.clock import Clock, IdSource
-from contentplatform.delivery.access_log import AccessLog
+from contentplatform.delivery.access_log import AccessLog, Addresses
 from contentplatform.delivery.answers import Content, Handler, Refusal, Request, Result
 from contentplatform.delivery.attachments import disposition
 from contentplatform.delivery.headers import ALLOWED_METHODS, policy_of
@@ -97,6 +97,8 @@ class EdgeOptions:
     kept_file_bytes: int = 1 << 20
     """Longest file that is kept in memory; of longer ones the descriptor is kept open."""
     open_files: int = 256
+    log_addresses: Addresses = Addresses.FULL
+    """How much of a viewer's address is written into the log."""
 
 
 class EdgeApp:
@@ -129,7 +131,7 @@ class EdgeApp:
         self._edge = edge
         self._database = database
         self._clock = clock
-        self._recorder = EdgeRecorder(access_log, statistics, clock)
+        self._recorder = EdgeRecorder(access_log, statistics, clock, options.log_addresses)
         self._options = options
         self._hot = HotFiles(options.memory_bytes, options.open_files)
         self._fetching: dict[Alias, asyncio.Future[HotFile]] = {}

@@ -15,13 +15,12 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from contentplatform.clock import Clock
-from contentplatform.delivery.access_log import Exchange
 from contentplatform.delivery.answers import Result
 from contentplatform.drivers.sqlite import Database, Transaction
 
 KEPT_DAYS: Final = 35
 """How long minutes are kept; the access log has the rest."""
-_NOTED_LIMIT: Final = 100_000
+NOTED_LIMIT: Final = 100_000
 _MINUTE: Final = "%Y-%m-%dT%H:%MZ"
 
 
@@ -47,6 +46,14 @@ class Minute:
         return self.hits / served if served else None
 
 
+@dataclass(slots=True)
+class Tally:
+    """What was answered with one result and status."""
+
+    requests: int = 0
+    sent_bytes: int = 0
+
+
 class EdgeStatistics:
     """Counts for one edge. Safe from any thread."""
 
@@ -60,21 +67,19 @@ class EdgeStatistics:
         self._noted_day: date | None = None
         self._lock = threading.Lock()
 
-    def count(self, exchanges: Iterable[Exchange]) -> None:
-        """Count answers; they are written down by ``save``."""
+    def count(self, counted: Mapping[tuple[str, int], Tally], asked_for: Iterable[str]) -> None:
+        """Add what was counted, by result and status, and whose files were asked for; ``save`` writes it down."""
         with self._lock:
-            for exchange in exchanges:
-                what = (exchange.result, exchange.status)
-                self._counted[what] += 1
-                self._bytes[what] += exchange.sent_bytes
-                if exchange.original and exchange.original not in self._noted and len(self._asked_for) < _NOTED_LIMIT:
-                    self._asked_for.add(exchange.original)
+            for what, tally in counted.items():
+                self._counted[what] += tally.requests
+                self._bytes[what] += tally.sent_bytes
+            self._asked_for |= set(asked_for) - self._noted
 
     def save(self) -> None:
         """Write down what was counted since the last time. Blocks."""
         now = self._clock.now()
         with self._lock:
-            if now.date() != self._noted_day or len(self._noted) > _NOTED_LIMIT:
+            if now.date() != self._noted_day or len(self._noted) > NOTED_LIMIT:
                 self._noted, self._noted_day = set(), now.date()
             counted, sent, asked_for = self._counted, self._bytes, self._asked_for
             if counted or asked_for:

@@ -50,13 +50,14 @@ class GuardedProtocol(QuickProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._in_headers:
-            if self._late is None:
-                self._expect_headers()
             self._header_bytes += len(data)
             if self._header_bytes > HEADERS_LIMIT_BYTES and not self._would_end(data):
                 self._refuse(431, "The headers are too large.")
                 return
         super().data_received(data)
+        # Mostly all headers have come at once, and no timer is needed.
+        if self._in_headers and self._header_bytes and self._late is None:
+            self._expect_headers()
 
     def on_headers_complete(self) -> None:
         self._forget_timer()
