@@ -22,7 +22,7 @@ from contentplatform.app import open_local
 from contentplatform.catalog.port import ChangeKind, HasChanges
 from contentplatform.errors import InvalidRequest
 from contentplatform.hooks.port import Webhook
-from contentplatform.hooks.postman import Postman, PostRules, signature
+from contentplatform.hooks.postman import Postman, PostRules, Sent, signature
 from fakes.catalog import FakeCatalog, make_record
 from fakes.clock import FakeClock, SequentialIds
 from fakes.hooks import MemoryWebhooks, Receiver
@@ -241,7 +241,7 @@ def test_one_that_was_removed_in_the_middle_is_no_fault(office: Office) -> None:
 def test_a_trial_message_tells_nothing_and_moves_nothing(office: Office) -> None:
     hook = office.hook()
     office.happen("a")
-    assert office.postman.test(hook.id) == "answered 204"
+    assert office.postman.test(hook.id) == Sent(taken=True, status="answered 204")
     assert json.loads(office.receiver.heard[0][2])["type"] == "webhook.test"
     assert office.webhooks.get(hook.id) == hook
 

@@ -102,12 +102,12 @@ class Postman:
         with ThreadPoolExecutor(min(_AT_ONCE, len(due)), thread_name_prefix="webhook") as pool:
             return sum(pool.map(self._serve, due))
 
-    def test(self, webhook_id: str) -> str:
-        """Send a message that tells nothing; how it went, in words. Raises NotFound."""
+    def test(self, webhook_id: str) -> Sent:
+        """Send a message that tells nothing; how it went. Raises NotFound."""
         webhook = self._webhooks.get(webhook_id)
         body = _body(TEST_EVENT, timestamp(self._clock.now()), {"webhook_id": webhook.id})
         message = Message(f"{webhook.id}-test-{self._ids.new_id()}", webhook.position, body)
-        return self._send(webhook, message).status
+        return self._send(webhook, message)
 
     def redrive(self, webhook_id: str) -> int:
         """Send what was given up once more, the oldest first, until one fails; how many were taken. Raises NotFound."""
@@ -175,7 +175,7 @@ class Postman:
             self._webhooks.failed(webhook.id, sent.status, self._clock.now() + timedelta(seconds=pause))
         return False
 
-    def _send(self, webhook: Webhook, message: Message) -> _Sent:
+    def _send(self, webhook: Webhook, message: Message) -> Sent:
         moment = int(self._clock.now().timestamp())
         headers = {
             "Content-Type": "application/json",
@@ -187,8 +187,8 @@ class Postman:
         try:
             status = self._call(webhook.url, headers, message.body)
         except (InvalidRequest, Unavailable) as error:
-            return _Sent(taken=False, status=error.why)
-        return _Sent(taken=200 <= status < 300, status=f"answered {status}", gone=status == _GONE)
+            return Sent(taken=False, status=error.why)
+        return Sent(taken=200 <= status < 300, status=f"answered {status}", gone=status == _GONE)
 
     # -- the thread ------------------------------------------------------------------------------------------
 
@@ -205,11 +205,12 @@ class Postman:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
+class Sent:
     """How a call went."""
 
     taken: bool
     status: str
+    """In words."""
     gone: bool = False
     """The receiver says that it wants no more, ever."""
 
