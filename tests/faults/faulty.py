@@ -53,6 +53,18 @@ class FaultyFiles(Files):
         self._effect()
         return super().create(path)
 
+    def open_staged(self, path: Path, *, create: bool) -> int:
+        self._effect()
+        return super().open_staged(path, create=create)
+
+    def truncate(self, descriptor: int, size_bytes: int) -> None:
+        self._effect()
+        super().truncate(descriptor, size_bytes)
+
+    def make_read_only(self, descriptor: int) -> None:
+        self._effect()
+        super().make_read_only(descriptor)
+
     def write(self, descriptor: int, data: memoryview) -> None:
         if self._fault.strikes():
             super().write(descriptor, data[: len(data) // 2])

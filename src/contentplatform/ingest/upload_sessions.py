@@ -197,13 +197,15 @@ class LocalUploads(Uploads):
             session = self._session(replace(new, length=length), now)
             session = replace(session, key=self._allowance.begin(new, session.id, session.expires_at))
             self._insert(transaction, session)
+            for part in parts:
+                transaction.run("UPDATE upload_sessions SET part_of = ? WHERE id = ?", (session.id, part.id))
             self.staging.stage(session.id, length or 0)
             return session
 
         if new.kind is UploadKind.FINAL:
             made = self._made_of(new)
             if made is not None:
-                return made
+                return self.get(made.id)
         session = self._database.write(work)
         crashpoint("uploads.created")
         return self._completed(session) if session.complete or session.kind is UploadKind.FINAL else session
@@ -410,7 +412,7 @@ class LocalUploads(Uploads):
             if session.kind is UploadKind.FINAL and not session.complete:
                 session = self._join(session, staged)
             return self._adopt(session, staged)
-        except (ChecksumMismatch, Conflict):
+        except (ChecksumMismatch, Conflict, Corrupt):
             # It can never become a version: whoever asks again begins anew.
             self._database.write(lambda transaction: self._end(transaction, session.id))
             raise
@@ -438,7 +440,6 @@ class LocalUploads(Uploads):
             "UPDATE upload_sessions SET version_id = ?, expires_at = ? WHERE id = ?", (version_id, end, upload_id)
         )
         for part_id in row.session.parts:
-            transaction.run("UPDATE upload_sessions SET part_of = ? WHERE id = ?", (upload_id, part_id))
             self.staging.drop_staged(part_id)
         return _must_find(transaction, upload_id).session
 
@@ -458,7 +459,7 @@ class LocalUploads(Uploads):
         return row.session
 
     def _made_of(self, new: NewUpload) -> UploadSession | None:
-        """The upload that was made of exactly these parts before: whoever asked did not hear the answer."""
+        """The upload that was begun with exactly these parts before: whoever asked did not hear the answer."""
         if not new.parts:
             raise InvalidRequest("putting an upload together", "no part is named")
         if len(set(new.parts)) != len(new.parts):
@@ -474,7 +475,7 @@ class LocalUploads(Uploads):
     def _join(self, session: UploadSession, staged: StagedFile) -> UploadSession:
         """Write the parts' bytes one behind the other."""
         for part_id in session.parts:
-            part = self._open_part(part_id)
+            part = self._open_part(session.id, part_id)
             try:
                 for piece in part.pieces():
                     staged.write(piece)
@@ -484,11 +485,11 @@ class LocalUploads(Uploads):
         crashpoint("uploads.joined")
         return self.record(session.id, staged.size_bytes)
 
-    def _open_part(self, part_id: str) -> StagedFile:
+    def _open_part(self, upload_id: str, part_id: str) -> StagedFile:
         with self._database.read() as connection:
             row = _find(connection, part_id)
-        if row is None or row.part_of is not None:
-            raise Conflict("putting an upload together", f"part {part_id} was used or ended meanwhile")
+        if row is None or row.part_of != upload_id:
+            raise Conflict("putting an upload together", f"part {part_id} ended meanwhile")
         return self.open_alone(part_id)
 
     def sync(self, upload_id: str, staged: StagedFile) -> None:
@@ -527,10 +528,17 @@ class LocalUploads(Uploads):
         row = _find(transaction, upload_id)
         if row is None:
             return
-        if row.session.version_id is None and row.part_of is None:
+        if row.session.version_id is None and not self._is_used(transaction, row):
             self._allowance.release(row.session)
             self.staging.drop_staged(upload_id)
+            for part_id in row.session.parts:
+                transaction.run("UPDATE upload_sessions SET part_of = NULL WHERE id = ?", (part_id,))
         transaction.run("DELETE FROM upload_sessions WHERE id = ?", (upload_id,))
+
+    def _is_used(self, connection: Connection, row: _Row) -> bool:
+        """Whether a part's bytes are in a version already."""
+        whole = None if row.part_of is None else _find(connection, row.part_of)
+        return row.part_of is not None and (whole is None or whole.session.version_id is not None)
 
     def expire(self) -> int:
         now = timestamp(self._clock.now())
