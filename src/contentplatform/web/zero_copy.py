@@ -22,6 +22,7 @@ STALLED_SECONDS: Final = 60.0
 """A viewer that takes not one byte for so long has gone."""
 _PIECE_BYTES: Final = 8 << 20
 """The event loop is held for no longer than copying this takes."""
+_FLUSH_SECONDS: Final = 0.001
 _AVAILABLE: Final = hasattr(os, "sendfile")
 
 
@@ -82,24 +83,70 @@ async def _send_file(cycle: _Cycle, file: int, offset: int, count: int) -> None:
     connection = os.dup(transport.get_extra_info("socket").fileno())
     try:
         await _flushed(transport)
-        while count:
-            try:
-                sent = os.sendfile(connection, file, offset, min(count, _PIECE_BYTES))
-            except BlockingIOError:
-                await _has_room(connection)
-                continue
-            if sent == 0:
-                raise ConnectionResetError  # the file was cut short: the viewer must not take this for the end
-            offset, count = offset + sent, count - sent
-            cycle.expected_content_length -= sent
-            if count:
-                await asyncio.sleep(0)
+        transfer = _Transfer(connection, file, offset, count)
+        try:
+            await transfer.run()
+        finally:
+            transfer.close()
+        cycle.expected_content_length -= count
     except BaseException:
         cycle.disconnected = True  # the answer can't be completed any more, whatever comes
         transport.abort()
         raise
     finally:
         os.close(connection)
+
+
+class _Transfer:
+    """Bytes of a file on their way into a connection: each time that it has room, as many as it takes."""
+
+    def __init__(self, connection: int, file: int, offset: int, count: int) -> None:
+        self._connection = connection
+        self._file = file
+        self._place = offset
+        self._end = offset + count
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._seen_place = -1
+        self._watch: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Return once all bytes are with the kernel. Raises OSError."""
+        if self._place < self._end:
+            self._step()
+            if not self._over.done():
+                self._loop.add_writer(self._connection, self._step)
+                self._look()
+            await self._over
+
+    def close(self) -> None:
+        """Wait for nothing any more. Idempotent."""
+        self._loop.remove_writer(self._connection)
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def _step(self) -> None:
+        if self._over.done():
+            return
+        try:
+            sent = os.sendfile(self._connection, self._file, self._place, min(self._end - self._place, _PIECE_BYTES))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._over.set_exception(error)
+            return
+        self._place += sent
+        if sent == 0:  # the file was cut short: the viewer must not take this for the end
+            self._over.set_exception(ConnectionResetError("the file was cut short"))
+        elif self._place == self._end:
+            self._over.set_result(None)
+
+    def _look(self) -> None:
+        if self._place == self._seen_place and not self._over.done():
+            self._over.set_exception(ConnectionResetError("the viewer takes nothing"))
+            return
+        self._seen_place = self._place
+        self._watch = self._loop.call_later(STALLED_SECONDS, self._look)
 
 
 async def _flushed(transport: WriteTransport) -> None:
@@ -109,21 +156,4 @@ async def _flushed(transport: WriteTransport) -> None:
     while transport.get_write_buffer_size():
         if transport.is_closing() or asyncio.get_running_loop().time() > deadline:
             raise ConnectionResetError
-        await asyncio.sleep(0.001)
-
-
-async def _has_room(connection: int) -> None:
-    """Return once the connection takes bytes again."""
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_writer(connection, _tell, ready)
-    try:
-        async with asyncio.timeout(STALLED_SECONDS):
-            await ready
-    finally:
-        loop.remove_writer(connection)
-
-
-def _tell(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
+        await asyncio.sleep(_FLUSH_SECONDS)
