@@ -429,8 +429,9 @@ class FakeCollections(Collections):
         if cursor is not None:
             place, _, last = read_cursor(cursor, scope, _CURSOR_KEY).partition(" ")
             files = files[files.index(last) + 1 if last in files else int(place) :]
-        found = [self._catalog.get(file_id) for file_id in files]
-        shown = [record for record in found if record.deleted_at is None]
+        with self._catalog._lock:
+            known = self._catalog._records
+            shown = [known[each] for each in files if each in known and known[each].deleted_at is None]
         page, following = shown[:limit], None
         if len(shown) > limit:
             number = self.file_ids(collection_id).index(page[-1].file_id)

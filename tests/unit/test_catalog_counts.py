@@ -12,12 +12,15 @@ import pytest
 
 from contentplatform import media
 from contentplatform.catalog.counting import COUNTING
+from contentplatform.catalog.fsck import CatalogChecks
 from contentplatform.catalog.local import SCHEMA, LocalCatalog
 from contentplatform.catalog.port import Figure, Record, SearchQuery
 from contentplatform.drivers.sqlite import Database
+from contentplatform.findings import CheckRun
 from contentplatform.media import MediaKind, ProcessingStatus
 from fakes.catalog import FakeCatalog, make_record
-from fakes.clock import FakeClock
+from fakes.clock import FakeClock, SequentialIds
+from fakes.object_store import MemoryObjectStore
 
 TABLES = ("catalog_counts", "catalog_tags", "catalog_likeness")
 TAGS = ("x", "y", "Z", "é", "\ud800", "l" * 901, "a\0b", "'", "ÿ" * 450, "퟿", "ed\ufffd")
@@ -85,6 +88,7 @@ def test_what_follows_the_records_is_what_is_made_anew_from_them(database: Datab
     database.write(lambda _transaction: change_at_random(catalog, twin, chance, 200))
     followed = contents(database)
     assert all(followed.values())
+    assert catalog.counter_gaps() == ()
     database.write(lambda transaction: [transaction.run(f"DROP TABLE {table}") for table in TABLES])
     database.write(lambda transaction: transaction.run(COUNTING))
     assert contents(database) == followed
@@ -94,6 +98,29 @@ def test_what_follows_the_records_is_what_is_made_anew_from_them(database: Datab
         assert catalog.facets(query) == twin.facets(query), query
     for folder in ("", "a", "/", "é", "a//b"):
         assert catalog.folders(folder).folders == twin.folders(folder).folders, folder
+
+
+def test_what_says_something_else_than_the_records_is_found_and_made_anew(database: Database) -> None:
+    """Each table, a row too many, too few, or another."""
+    catalog = LocalCatalog(database, FakeClock())
+    some = {"perceptual_hash": "0123456789abcdef"}
+    catalog.put(make_record(tags=("x", "y"), processing_metadata=some))
+    right = contents(database)
+    damages = {
+        "UPDATE catalog_counts SET files = 2 WHERE sort = 'kind'": "the counter of kind image",
+        "DELETE FROM catalog_counts WHERE sort = 'all'": "the counter of all",
+        "INSERT INTO catalog_counts VALUES ('folder', '', 'z', 1)": "the counter of folder z",
+        "UPDATE catalog_likeness SET hash = x'00' WHERE part GLOB '0*'": "hash of the record at",
+        "INSERT INTO catalog_tags VALUES (1, '[]')": "tags of the record at 1",
+    }
+    for damage, named in damages.items():
+        database.write(lambda transaction, damage=damage: transaction.run(damage))  # type: ignore[misc]
+        (gap,) = catalog.counter_gaps()
+        assert gap.startswith(named), damage
+        run = CheckRun(repair=True)
+        (finding,) = CatalogChecks(catalog, MemoryObjectStore(FakeClock(), SequentialIds()), None).counters(run)
+        assert (finding.invariant, finding.repaired) == ("I3", True)
+        assert (catalog.counter_gaps(), contents(database)) == ((), right), damage
 
 
 def test_an_empty_library_has_no_counters(database: Database) -> None:

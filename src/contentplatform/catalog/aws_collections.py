@@ -146,7 +146,7 @@ class DynamoCollections(Collections):
 
     def add(self, collection_id: str, file_ids: Sequence[str], revision: int | None = None) -> Collection:
         doing = f"adding files to collection {collection_id}"
-        names = [record.file_id for record in self._known(file_ids, doing)]
+        names = self._known(file_ids, doing)
 
         def added(there: Sequence[str]) -> Sequence[str]:
             files = appended(there, names, doing)
@@ -158,7 +158,7 @@ class DynamoCollections(Collections):
 
     def take(self, collection_id: str, file_ids: Sequence[str], revision: int | None = None) -> Collection:
         doing = f"taking files out of collection {collection_id}"
-        gone = {self._present(file_id, doing) for file_id in file_ids}
+        gone = set(self._present_names(file_ids, doing))
         return self._change_files(
             collection_id, revision, doing, lambda there: [each for each in there if each not in gone]
         )
@@ -167,7 +167,7 @@ class DynamoCollections(Collections):
         self, collection_id: str, file_ids: Sequence[str], revision: int, *, before: str | None = None
     ) -> Collection:
         doing = f"arranging collection {collection_id}"
-        moving = [self._present(file_id, doing) for file_id in file_ids]
+        moving = self._present_names(file_ids, doing)
         following = None if before is None else self._present(before, doing)
         return self._change_files(
             collection_id, revision, doing, lambda there: arranged(there, moving, following, doing)
@@ -228,7 +228,7 @@ class DynamoCollections(Collections):
 
     def put_back(self, collection: Collection, file_ids: Sequence[str]) -> None:
         doing = f"putting collection {collection.collection_id} back"
-        files = tuple(dict.fromkeys(self._present(file_id, doing) for file_id in file_ids))
+        files = tuple(dict.fromkeys(self._present_names(file_ids, doing)))
         if _find(self._tables, collection.collection_id, doing) is None:
             rows = [_of_file(each, collection.collection_id) for each in files]
             self._tables.write_many(LEDGER, rows, (), doing)
@@ -258,27 +258,30 @@ class DynamoCollections(Collections):
 
     def _present(self, file_id: str, doing: str) -> str:
         """What a file is called now."""
-        for _ in range(_REDIRECTIONS):
-            if not is_key(file_id, _ORDER_LIMIT_BYTES):
-                break
-            item = self._tables.get(METADATA, {"file_id": {"S": file_id}}, doing)
-            if item is None or is_record(item) or "moved_to" not in item:
-                break
-            file_id = item["moved_to"]["S"]
-        return file_id
+        return self._present_names([file_id], doing)[0]
 
-    def _known(self, file_ids: Sequence[str], doing: str) -> tuple[Record, ...]:
-        """The records of these files, in their order. Raises NotFound for a file that there is not."""
-        records = {record.file_id: record for record in self._records(file_ids, doing)}
-        for file_id in dict.fromkeys(file_ids):
-            if file_id in records:
-                continue
-            name = self._present(file_id, doing)
-            found = self._records([name], doing)
-            if not found:
+    def _present_names(self, file_ids: Sequence[str], doing: str) -> tuple[str, ...]:
+        """What files are called now, in their order."""
+        names = {file_id: file_id for file_id in file_ids}
+        asked = set(names)
+        for _ in range(_REDIRECTIONS):
+            keys: list[Item] = [{"file_id": {"S": each}} for each in asked if is_key(each, _ORDER_LIMIT_BYTES)]
+            items = self._tables.get_many(METADATA, keys, doing)
+            led = {item["file_id"]["S"]: item["moved_to"]["S"] for item in items if _is_redirect(item)}
+            if not led:
+                break
+            names = {file_id: led.get(name, name) for file_id, name in names.items()}
+            asked = set(led.values())
+        return tuple(names[file_id] for file_id in file_ids)
+
+    def _known(self, file_ids: Sequence[str], doing: str) -> tuple[str, ...]:
+        """What files are called now. Raises NotFound for one that there is not."""
+        names = self._present_names(file_ids, doing)
+        there = {record.file_id for record in self._records(names, doing)}
+        for file_id, name in zip(file_ids, names, strict=True):
+            if name not in there:
                 raise NotFound(doing, f"there is no file {file_id}")
-            records[file_id] = found[0]
-        return tuple(records[file_id] for file_id in file_ids)
+        return names
 
     def _records(self, file_ids: Sequence[str], doing: str) -> tuple[Record, ...]:
         keys: list[Item] = [{"file_id": {"S": each}} for each in file_ids if is_key(each, _ORDER_LIMIT_BYTES)]
@@ -333,6 +336,10 @@ def _order(collection: Collection) -> str:
 
 def _id_in(order: str) -> str:
     return order.rpartition(" ")[2]
+
+
+def _is_redirect(item: Item) -> bool:
+    return not is_record(item) and "moved_to" in item
 
 
 def _is_at(revision: int) -> Expression:

@@ -55,7 +55,23 @@ COUNTS: Final = f"""
         AND octet_length(folder) - octet_length(rtrim(folder, replace(folder, '/', ''))) <= 900
     ) GROUP BY folder
 """  # noqa: S608 - nothing but literals of this module
-"""Every counter, counted anew from the records: what a migration begins with. ``fsck`` counts in words of its own."""
+"""Every counter, counted anew from the records and their tags."""
+
+_TAGS: Final = f"""
+    SELECT position, json_group_array(value) AS tags FROM (
+        SELECT DISTINCT position, value FROM catalog_documents JOIN json_each(document, '$.tags')
+        WHERE octet_length(value) <= 900 AND NOT ({_SURROGATES})
+    ) GROUP BY position
+"""  # noqa: S608 - nothing but literals of this module
+_LIKENESS: Final = """
+    SELECT column1 || substr(hash, 13 - 4 * column1, 4) AS part, position, unhex(hash) AS hash FROM (
+        SELECT position, json_extract(document, '$.processing_metadata.perceptual_hash') AS hash
+        FROM catalog_records JOIN catalog_documents USING (position) WHERE NOT deleted
+    ) JOIN (VALUES (0), (1), (2), (3))
+    WHERE typeof(hash) = 'text' AND length(hash) = 16 AND NOT hash GLOB '*[^0-9a-f]*'
+"""
+_FOLLOWING: Final = {"catalog_tags": _TAGS, "catalog_likeness": _LIKENESS, "catalog_counts": COUNTS}
+"""What each table that follows the records should hold, those first from which others are made."""
 
 COUNTING: Final = f"""
     CREATE TABLE catalog_counts (
@@ -216,6 +232,40 @@ def _counters_of(view: Connection, sort: str, parent: str = "") -> dict[str, Fig
         (sort, parent, FACET_VALUES),
     )
     return {name: Figure(files) for name, files in rows}
+
+
+# -- checking ------------------------------------------------------------------------------------------------
+
+
+def counter_gaps(view: Connection) -> tuple[str, ...]:
+    """What these tables say wrongly of the records, in words."""
+    found = []
+    for table, query in _FOLLOWING.items():
+        # One statement sees one moment: what is at work is never taken for a gap.
+        rows = view.rows(
+            f"SELECT * FROM (SELECT * FROM ({query}) EXCEPT SELECT * FROM {table})"  # noqa: S608 - literals
+            f" UNION SELECT * FROM (SELECT * FROM {table} EXCEPT SELECT * FROM ({query}))"
+        )
+        found += [_named(table, row) for row in rows]
+    return tuple(dict.fromkeys(found))
+
+
+def _named(table: str, row: tuple[Any, ...]) -> str:
+    if table == "catalog_counts":
+        sort, _, name, _ = row
+        return f"the counter of {sort} {name}".rstrip()
+    position = row[0] if table == "catalog_tags" else row[1]
+    return f"{'tags' if table == 'catalog_tags' else 'hash'} of the record at {position}"
+
+
+def recount(transaction: Transaction) -> None:
+    """Make these tables anew from the records."""
+    for table, query in _FOLLOWING.items():
+        transaction.run(f"DELETE FROM {table}")  # noqa: S608 - literals
+        transaction.run(f"INSERT INTO {table} {query}")
+
+
+# -- folders and likeness ------------------------------------------------------------------------------------
 
 
 def folders_below(view: Connection, parent: str, after: str, limit: int) -> list[Folder]:

@@ -14,6 +14,7 @@ from typing import Final
 
 from contentplatform.catalog.port import (
     Catalog,
+    ChecksCounters,
     ChecksSearchIndex,
     HasSearchIndex,
     LedgerEntry,
@@ -46,7 +47,7 @@ def catalog_checks(
 ) -> tuple[Check, ...]:
     """Every check of the catalog; ``is_live`` tells of an execution's name whether it exists and has not ended."""
     checks = CatalogChecks(catalog, store, is_live)
-    return checks.originals, checks.records, checks.ledger, checks.search_index
+    return checks.originals, checks.records, checks.ledger, checks.search_index, checks.counters
 
 
 class CatalogChecks:
@@ -176,6 +177,18 @@ class CatalogChecks:
             message = f"records have waited {lag:.0f} s to be found"
             repair = "Run `contentplatform worker`, or search once"
             yield Finding("I21", "the search index", Severity.WARNING, message, repair)
+
+    def counters(self, run: CheckRun) -> Iterator[Finding]:
+        """I3: what is told of the whole library without looking at it is what the records say."""
+        counting = self._catalog
+        if not isinstance(counting, ChecksCounters):
+            return
+        gaps = tuple(counting.counter_gaps())
+        if gaps and run.repair:
+            counting.recount()
+        for gap in gaps:
+            message = "it doesn't say what the records say"
+            yield _damage("I3", gap, message, "Run `contentplatform fsck --repair`", repaired=run.repair)
 
     # -- looking ---------------------------------------------------------------------------------------------
 

@@ -12,7 +12,15 @@ from dataclasses import replace
 from typing import Final
 
 from contentplatform.catalog.codec import decode_entry, decode_record, encode_entry, encode_record
-from contentplatform.catalog.counting import COUNTING, alike, change_counts, count_matches, folders_below
+from contentplatform.catalog.counting import (
+    COUNTING,
+    alike,
+    change_counts,
+    count_matches,
+    counter_gaps,
+    folders_below,
+    recount,
+)
 from contentplatform.catalog.facets import NOTHING
 from contentplatform.catalog.history import HISTORY, change_between, changes_after, newest_change, note_change
 from contentplatform.catalog.index import (
@@ -279,6 +287,15 @@ class LocalCatalog(Catalog):
             return NOTHING
         with self._database.snapshot() as view:
             return count_matches(view, replace(query, folder=query.folder or None), text)
+
+    def counter_gaps(self) -> tuple[str, ...]:
+        """As ``ChecksCounters.counter_gaps``."""
+        with self._database.read() as view:
+            return counter_gaps(view)
+
+    def recount(self) -> None:
+        """As ``ChecksCounters.recount``."""
+        self._database.write(recount)
 
     def folders(self, parent: str = "", *, cursor: str | None = None, limit: int = SEARCH_PAGE_SIZE) -> FolderPage:
         check_limit(limit, "listing folders")

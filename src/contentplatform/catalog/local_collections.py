@@ -326,19 +326,18 @@ def _write(transaction: Transaction, collection: Collection) -> None:
 
 def _write_files(transaction: Transaction, collection_id: str, files: Sequence[str], there: Sequence[str]) -> None:
     """Bring a collection's rows from the files that are there to ``files``."""
-    if tuple(files[: len(there)]) == tuple(there):
-        # More at the end: what is there keeps its places, so that whoever turns the pages isn't led astray.
+    wanted = set(files)
+    left = [file_id for file_id in there if file_id in wanted]
+    if list(files[: len(left)]) == left:
+        # What stays keeps its places, so that whoever turns the pages isn't led astray.
+        transaction.run_many(
+            "DELETE FROM catalog_collection_files WHERE collection_id = ? AND file_id = ?",
+            [(collection_id, file_id) for file_id in there if file_id not in wanted],
+        )
         last = transaction.value(
             "SELECT ifnull(max(place), -1) FROM catalog_collection_files WHERE collection_id = ?", (collection_id,)
         )
-        more, first = files[len(there) :], int(last) + 1
-    elif set(files) < set(there) and list(files) == [file_id for file_id in there if file_id in set(files)]:
-        gone = set(there) - set(files)
-        transaction.run_many(
-            "DELETE FROM catalog_collection_files WHERE collection_id = ? AND file_id = ?",
-            [(collection_id, file_id) for file_id in sorted(gone)],
-        )
-        return
+        more, first = files[len(left) :], int(last) + 1
     else:
         transaction.run("DELETE FROM catalog_collection_files WHERE collection_id = ?", (collection_id,))
         more, first = files, 0

@@ -456,6 +456,19 @@ class HasSearchIndex(ChecksSearchIndex, Protocol):
 
 
 @runtime_checkable
+class ChecksCounters(Protocol):
+    """The power of a catalog whose counters can be held against the records at one moment (local)."""
+
+    def counter_gaps(self) -> Iterable[str]:
+        """What the counters, or what is counted from, say wrongly, in words: there should be nothing."""
+        ...
+
+    def recount(self) -> None:
+        """Make all of that anew from the records."""
+        ...
+
+
+@runtime_checkable
 class HasChanges(Protocol):
     """The power of a catalog that tells what happened: for whoever follows it (local; the aws home is asked again).
 
