@@ -22,6 +22,8 @@ from contentplatform.clock import Clock
 from contentplatform.config import load
 from contentplatform.media import file_id
 from contentplatform.web.app import create_app
+from contentplatform.web.auth import Door
+from contentplatform.web.guard import Guard, GuardRules
 
 TESTER: Final = machine("tester")
 CHEAP: Final = Argon2Cost(passes=1, memory_kib=8, lanes=1)
@@ -32,7 +34,8 @@ class Asker:
     """One client of the application, with or without a token."""
 
     def __init__(self, app: ASGIApp, loop: asyncio.AbstractEventLoop, token: str | None = None) -> None:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.authorization = f"Bearer {token}"
+        headers = {"Authorization": self.authorization} if token else {}
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers)
         self._loop = loop
@@ -71,7 +74,9 @@ class ApiSite:
     def __init__(self, home: LocalHome) -> None:
         self.home = home
         self.platform = home.platform
-        self.app = create_app(home)
+        door = Door(self.platform.accounts, self.platform.audit, lifetime_seconds=3_600)
+        rules = GuardRules(hosts=frozenset({"testserver"}))
+        self.app: ASGIApp = Guard(create_app(home, door=door), rules, self.platform.clock, door=door)
         self.loop = asyncio.new_event_loop()
         self.nobody = Asker(self.app, self.loop)
         self.admin = self.asker("anna", Role.ADMIN)
@@ -94,6 +99,15 @@ class ApiSite:
         self.home.take_in_all()
         self.home.index_for_search()
         return self.platform.library.record(key)
+
+    def description(self) -> dict[str, Any]:
+        """The API's description."""
+        told: dict[str, Any] = self.nobody.json("GET", "/api/v1/openapi.json")
+        return told
+
+    def routes(self) -> list[tuple[str, str]]:
+        """Every method and path that the description has."""
+        return [(method.upper(), path) for path, methods in self.description()["paths"].items() for method in methods]
 
     def path(self, key: str) -> str:
         """Where the API has a file."""

@@ -15,6 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
+from starlette.types import Receive, Scope, Send
 
 from contentplatform import __version__
 from contentplatform.app import Home
@@ -66,6 +67,15 @@ _ROUTERS: Final = (
 
 class Api(FastAPI):
     """FastAPI with the description as it is here: without its own sort of validation errors."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection's scope, as ASGI calls it; a body that says it is too large is not even begun with."""
+        length = dict(scope.get("headers", ())).get(b"content-length", b"0")
+        if length.isdigit() and int(length[:20]) > BODY_LIMIT_BYTES:
+            problem = problems.Problem(problems.TOO_LARGE, f"At most {BODY_LIMIT_BYTES} bytes are taken here")
+            await problem.response(scope)(scope, receive, send)
+            return
+        await super().__call__(scope, receive, send)
 
     @cache  # noqa: B019 - one application a process, and its routes stay
     def methods(self) -> tuple[tuple[re.Pattern[str], frozenset[str]], ...]:
