@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ UPLOADS_PATH: Final = f"{API_PREFIX}/uploads"
 BY_KEY_PREFIX: Final = f"{API_PREFIX}/files/by-key/"
 FORM_PATH: Final = f"{API_PREFIX}/files"
 SHARE_PREFIXES: Final = ("/s/", "/u/")
+_LINK_SECRET: Final = re.compile(r"^(/[su]/)[^/]+")
 _NOTHING_THERE: Final = "Nothing is under this address."
 _ANYTHING: Final = SearchQuery()
 _logger: Final = logging.getLogger(__name__)
@@ -118,7 +120,9 @@ class Site:
         except Exception as error:  # the outermost edge: said once in the log, and without internals to the other side
             problem = problems.of_error(error) if isinstance(error, PlatformError) else problems.internal()
             if problem.kind.status is HTTPStatus.INTERNAL_SERVER_ERROR:
-                log.event(_logger, logging.ERROR, "request failed", path=scope["path"], method=scope["method"])
+                log.event(
+                    _logger, logging.ERROR, "request failed", path=loggable(scope["path"]), method=scope["method"]
+                )
                 _logger.exception("unexpected error in a request")
             if not begun:
                 await problem.response(scope)(scope, receive, send)
@@ -183,6 +187,11 @@ async def nothing_there(scope: Scope, receive: Receive, send: Send) -> None:
     else:
         response = problems.Problem(problems.NOT_FOUND, _NOTHING_THERE).response(scope)
     await response(scope, receive, send)
+
+
+def loggable(path: str) -> str:
+    """A path as logs may have it: without the secret of a link."""
+    return _LINK_SECRET.sub(r"\1…", path)
 
 
 def _under(prefix: str, path: str) -> bool:
