@@ -14,17 +14,26 @@ from pathlib import Path
 from typing import Final
 
 from contentplatform import log
+from contentplatform.accounts import local as accounts
+from contentplatform.accounts.audit import NOTE_FILE_NAME
 from contentplatform.app import DATABASE_FILE_NAME, LocalHome, class_folders, local_schemas, open_local
 from contentplatform.clock import RandomIds, SystemClock
 from contentplatform.config import Settings
 from contentplatform.drivers.files import Files
-from contentplatform.drivers.sqlite import Database
+from contentplatform.drivers.sqlite import Database, salvage
 from contentplatform.errors import Conflict, PlatformError
+from contentplatform.hooks import local as hooks
+from contentplatform.sharing import local as sharing
 from contentplatform.storage.blobs import BlobFolder
 from contentplatform.storage.journal import rebuild_from_journal
 from contentplatform.storage.local import stored_uuid
 
 _SUFFIXES: Final = ("", "-wal", "-shm")
+_ROOM_WORDS: Final = {
+    accounts.SCHEMA.room: "users, tokens and the audit log",
+    sharing.SCHEMA.room: "share and upload links",
+    hooks.SCHEMA.room: "webhooks",
+}
 
 _logger = logging.getLogger(__name__)
 
@@ -42,6 +51,8 @@ class RebuildReport:
     taken_in_again: int
     """Files that no manifest told of, or that had changed since: looked at anew."""
     old_database: Path | None
+    lost_rooms: tuple[str, ...] = ()
+    """Rooms whose rows no file tells of, and that could not be read from the old database."""
 
     def sentence(self) -> str:
         """The report for a person."""
@@ -50,6 +61,8 @@ class RebuildReport:
             damage = f" {self.unclaimed_blobs} files have lost their names; `fsck --repair` puts them in lost+found/."
         if self.damaged_lines or self.damaged_manifests:
             damage += f" {self.damaged_lines} journal lines and {self.damaged_manifests} manifests were unreadable."
+        if self.lost_rooms:
+            damage += f" Lost, and to be set up anew: {', '.join(_ROOM_WORDS[room] for room in self.lost_rooms)}."
         kept = f" The old database is kept as {self.old_database}." if self.old_database else ""
         return (
             f"Rebuilt {self.versions} object versions and {self.records} records;"
@@ -70,6 +83,7 @@ def rebuild(settings: Settings) -> RebuildReport:
     aside = _move_aside(folder)
     database = Database(folder / DATABASE_FILE_NAME, local_schemas(), new_uuid=uuid)
     try:
+        lost = _carry_over(aside, database, folder)
         blobs = BlobFolder(folder, class_folders(settings), Files(), RandomIds())
         rebuilt = rebuild_from_journal(database, folder, blobs)
     finally:
@@ -89,7 +103,26 @@ def rebuild(settings: Settings) -> RebuildReport:
         restored.damaged,
         mended,
         aside,
+        lost,
     )
+
+
+def _carry_over(aside: Path | None, database: Database, folder: Path) -> tuple[str, ...]:
+    """Bring along what no file tells of: who may come in, and what they handed out. The rooms that are lost."""
+    note = folder / NOTE_FILE_NAME
+    lost = []
+    for schema in (accounts.SCHEMA, sharing.SCHEMA, hooks.SCHEMA):
+        try:
+            if aside is not None:
+                salvage(aside, schema, database)
+            elif note.exists():  # there were users, whom nobody knows any more
+                lost.append(schema.room)
+        except PlatformError as error:
+            log.event(_logger, logging.WARNING, "not carried over", room=schema.room, **{log.REASON: str(error)})
+            lost.append(schema.room)
+    if accounts.SCHEMA.room in lost and note.exists():
+        note.replace(folder / f"{NOTE_FILE_NAME}.replaced")  # the log begins anew, and the note with it
+    return tuple(lost)
 
 
 def _write_what_is_left(settings: Settings) -> None:

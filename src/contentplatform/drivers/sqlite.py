@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -48,6 +49,8 @@ _CHECKPOINT_IDLE_SECONDS: Final = 0.2
 _CHECKPOINT_PAGES_IDLE: Final = 256
 _CHECKPOINT_PAGES_BUSY: Final = 8_192
 _BATCH_LIMIT: Final = 256
+_SALVAGED_AT_ONCE: Final = 1_000
+_CREATED: Final = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)")
 _LOGGER: Final = logging.getLogger(__name__)
 _OCTAL_ESCAPE: Final = re.compile(r"\\([0-7]{3})")  # how the kernel writes spaces in the names of mount points
 _NETWORK_FILE_SYSTEMS: Final = frozenset(
@@ -480,6 +483,46 @@ def _applied(raw: apsw.Connection) -> set[tuple[str, int]]:
 
 def _known(schemas: Sequence[Schema]) -> set[tuple[str, int]]:
     return {(schema.room, number) for schema in schemas for number in range(1, len(schema.migrations) + 1)}
+
+
+def salvage(source: Path, schema: Schema, target: Database) -> int:
+    """Copy a room's rows from a database that nobody has open into an empty one; how many.
+
+    All of them or none. The source may be of an older release, or damaged elsewhere; it is only read.
+
+    Raises:
+        PlatformError: it can't be read as far as this room goes.
+    """
+    with translated(f"reading {source}"):
+        raw = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        raw.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # it stays as it was found, its log beside it
+        raw.execute("PRAGMA query_only = ON")
+        tables = [name for script in schema.migrations for name in _CREATED.findall(script)]
+        return target.write(lambda unit: sum(_copy(raw, unit, table) for table in tables))
+    finally:
+        raw.close()
+
+
+def _copy(raw: apsw.Connection, unit: Transaction, table: str) -> int:
+    with translated(f"reading {table}"):
+        there = [row[1] for row in raw.execute(f"PRAGMA table_info({table})")]
+    wanted = {row[1] for row in unit.rows(f"PRAGMA table_info({table})")}
+    columns = [name for name in there if name in wanted]
+    if not columns:
+        return 0
+    # Names of tables and columns are our own, out of migrations.
+    insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - as above
+    count = 0
+    with translated(f"reading {table}"):
+        rows = raw.execute(f"SELECT {', '.join(columns)} FROM {table}")  # noqa: S608 - as above
+    while True:
+        with translated(f"reading {table}"):
+            batch = list(islice(rows, _SALVAGED_AT_ONCE))
+        if not batch:
+            return count
+        unit.run_many(insert, batch)
+        count += len(batch)
 
 
 def release() -> str:
