@@ -13,11 +13,12 @@ from contentplatform.processing.languages import language_tag
 from contentplatform.sharing.contents import offers_original, renditions
 from contentplatform.sharing.port import Share
 from contentplatform.web.console import words
+from contentplatform.web.console.showing import Source, Stage, Track
 
 _SMALL: Final = ("thumbnail", "poster", "waveform")
 _LARGE: Final = ("medium", "poster", "webp", "thumbnail")
-_FILM_RUNGS: Final = ("1080p", "720p", "480p")
-_SOUNDS: Final = ("opus", "m4a")
+_PLAYED: Final = {MediaKind.VIDEO: ("1080p", "720p", "480p"), MediaKind.AUDIO: ("opus", "m4a")}
+"""What a player may take, the best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,25 +28,6 @@ class Picture:
     url: str
     width: int
     height: int
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What a player may take."""
-
-    url: str
-    content_type: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Track:
-    """Captions of a film."""
-
-    url: str
-    language: str
-    label: str
-    is_forced: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +49,7 @@ class SharedFile:
     credit: str
     url: str
     small: Picture | None
-    large: Picture | None
-    full: str
-    stream: str
-    board: str
-    peaks: str
-    sources: tuple[Source, ...]
-    tracks: tuple[Track, ...]
+    stage: Stage
     text: str
     original: str
 
@@ -105,13 +81,7 @@ def shared_file(share: Share, root: str, record: Record) -> SharedFile:
         credit=record.credit or "",
         url=url,
         small=given.picture(_SMALL),
-        large=given.picture(_LARGE),
-        full=given.url("webp") or given.url("medium"),
-        stream=given.url("hls"),
-        board=given.url("storyboard-vtt"),
-        peaks=given.url("peaks"),
-        sources=tuple(given.sources(record.kind)),
-        tracks=tuple(given.tracks(record)),
+        stage=given.stage(record),
         text=given.url("text"),
         original=f"{url}/original" if offers_original(share, record) else "",
     )
@@ -142,12 +112,30 @@ class _Renditions:
             return None
         return Picture(self.url(name), self._there[name].width or 4, self._there[name].height or 3)
 
-    def sources(self, kind: MediaKind) -> Iterator[Source]:
-        """What a player of this kind may take, the best first."""
-        names = {MediaKind.VIDEO: _FILM_RUNGS, MediaKind.AUDIO: _SOUNDS}.get(kind, ())
-        for name in names:
-            if name in self._there:
-                yield Source(self.url(name), self._there[name].content_type, name)
+    def stage(self, record: Record) -> Stage:
+        """What the file's page shows large."""
+        large = self.picture(_LARGE)
+        picture = large.url if large is not None else ""
+        sources = tuple(
+            Source(name, self.url(name), self._there[name].content_type)
+            for name in _PLAYED.get(record.kind, ())
+            if name in self._there
+        )
+        match record.kind:
+            case MediaKind.VIDEO if sources:
+                stream, board = self.url("hls"), self.url("storyboard-vtt")
+                tracks = tuple(self.tracks(record))
+                return Stage(
+                    "video", picture=self.url("poster"), stream=stream, board=board, sources=sources, tracks=tracks
+                )
+            case MediaKind.AUDIO if sources:
+                return Stage("audio", picture=self.url("waveform"), peaks=self.url("peaks"), sources=sources)
+            case MediaKind.DOCUMENT if picture:
+                return Stage("document", picture=picture)
+            case MediaKind.IMAGE if large is not None:
+                full = self.url("webp") or picture
+                return Stage("image", picture=picture, full=full, width=large.width, height=large.height)
+        return Stage("")
 
     def tracks(self, record: Record) -> Iterator[Track]:
         """The captions of a film."""

@@ -113,7 +113,17 @@ class SharePages:
         share = visit.share
         file = shared_file(share, visit.root, record)
         back = "" if share.target.kind is TargetKind.FILE else visit.root
-        return page("share_file.html", title=file.title or file.name, share=share, file=file, back_url=back)
+        return page(
+            "share_file.html",
+            title=file.title or file.name,
+            share=share,
+            file=file,
+            back_url=back,
+            stage=file.stage,  # from here on what the console's page of a file takes, which shows it likewise
+            record=record,
+            name=file.name,
+            progress="",
+        )
 
     # -- bytes -----------------------------------------------------------------------------------------------
 
