@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from contentplatform.catalog.facets import (
@@ -195,7 +195,7 @@ def count_matches(view: Connection, query: SearchQuery, text: TextQuery | None) 
         (*parameters, COUNT_LIMIT + 1),
     )
     capped = len(rows) > COUNT_LIMIT
-    few = facets_of([_traits(*row) for row in rows[:COUNT_LIMIT]], folder, capped=capped)
+    few = _facets(rows[:COUNT_LIMIT], folder, capped=capped)
     if not capped:
         return few
     if is_whole_folder(query):
@@ -214,8 +214,13 @@ def _total(view: Connection, query: SearchQuery) -> Figure | None:
     return Figure(_counter(view, sort, "", name))
 
 
-def _traits(file_path: str, kind: str, status: str, tags: str | None) -> Traits:
-    return Traits(file_path, MediaKind(kind), ProcessingStatus(status), tuple(json.loads(tags)) if tags else ())
+def _facets(rows: Sequence[tuple[Any, ...]], folder: str, *, capped: bool) -> Facets:
+    """The facets of rows with path, kind, status and tags. Each different value is made from its text once."""
+    kinds = {kind: MediaKind(kind) for kind in {row[1] for row in rows}}
+    statuses = {status: ProcessingStatus(status) for status in {row[2] for row in rows}}
+    tags = {text: tuple(json.loads(text)) if text else () for text in {row[3] for row in rows}}
+    found = [Traits(path, kinds[kind], statuses[status], tags[text]) for path, kind, status, text in rows]
+    return facets_of(found, folder, capped=capped)
 
 
 def _counter(view: Connection, sort: str, parent: str, name: str) -> int:

@@ -61,16 +61,18 @@ def name_of(folder: str) -> str:
 
 def facets_of(found: Sequence[Traits], folder: str, *, capped: bool) -> Facets:
     """What ``found`` has, counted; ``capped``: there are more of them."""
-    kinds = Counter(each.kind for each in found)
-    statuses = Counter(each.status for each in found)
-    tags = Counter(tag for each in found for tag in countable_tags(each.tags))
-    folders = Counter(
-        below for each in found for below in countable_folders(each.file_path) if parent_of(below) == folder
-    )
+    # What many have in common is looked at once.
+    tags: Counter[str] = Counter()
+    for alike, files in Counter(each.tags for each in found).items():
+        tags.update(dict.fromkeys(countable_tags(alike), files))
+    folders: Counter[str] = Counter()
+    for above, files in Counter(each.file_path.rpartition("/")[0] for each in found).items():
+        below = (each for each in countable_folders(f"{above}/") if parent_of(each) == folder)
+        folders.update(dict.fromkeys(below, files))
     return Facets(
         Figure(len(found), capped),
-        most_frequent(kinds, capped=capped),
-        most_frequent(statuses, capped=capped),
+        most_frequent(Counter(each.kind for each in found), capped=capped),
+        most_frequent(Counter(each.status for each in found), capped=capped),
         most_frequent(tags, capped=capped),
         most_frequent(folders, capped=capped),
     )

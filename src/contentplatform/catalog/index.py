@@ -45,7 +45,7 @@ class Placed:
         """What the row of the text index is made from; cheaper to compare than the words themselves."""
         record = self.record
         text = record.processing_metadata.get(TEXT_KEY)
-        return self.position, _tokens(record), record.title, record.description, text
+        return self.position, tokens_of(record), record.title, record.description, text
 
 
 def find(view: Connection, file_id: str) -> Placed | None:
@@ -60,7 +60,7 @@ def find(view: Connection, file_id: str) -> Placed | None:
 # -- positions ---------------------------------------------------------------------------------------------
 
 
-def _first_position(moment: datetime) -> int:
+def first_position(moment: datetime) -> int:
     """The first position of a moment; moments outside 1970 to 2255 count as the nearest one inside."""
     microseconds = (moment - _EPOCH) // timedelta(microseconds=1)
     return min(max(microseconds, 0), _LAST_MICROSECOND) * _SLOTS_PER_MICROSECOND
@@ -71,7 +71,7 @@ def free_position(transaction: Transaction, upload_time: datetime) -> int:
 
     More than 1 024 uploads of one microsecond go on into the next ones: only a stopped clock does that.
     """
-    first = _first_position(upload_time)
+    first = first_position(upload_time)
     while True:
         last = first + _SLOTS_PER_MICROSECOND - 1
         used = transaction.value(
@@ -99,17 +99,18 @@ def change_labels(transaction: Transaction, old: Placed | None, new: Placed | No
 
 def _label_rows(placed: Placed) -> set[tuple[str, int, int]]:
     deleted = int(placed.record.deleted_at is not None)
-    return {(label, deleted, placed.position) for label in _labels(placed.record)}
+    return {(label, deleted, placed.position) for label in labels_of(placed.record)}
 
 
-def _labels(record: Record) -> list[str]:
+def labels_of(record: Record) -> list[str]:
+    """The labels of ``record``: one a tag, and one a folder above it."""
     folders = (_label("folder", folder) for folder in folders_above(record.file_path))
     return [*folders, *(_label("tag", tag) for tag in dict.fromkeys(record.tags))]
 
 
-def _tokens(record: Record) -> list[str]:
+def tokens_of(record: Record) -> list[str]:
     """What stands beside the words of ``record`` in the text index."""
-    return [*_labels(record), *_state_labels(record.deleted_at, record.kind, record.status)]
+    return [*labels_of(record), *_state_labels(record.deleted_at, record.kind, record.status)]
 
 
 def _state_labels(deleted: object, kind: MediaKind | None, status: ProcessingStatus | None) -> list[str]:
@@ -274,10 +275,10 @@ def _filters(query: SearchQuery) -> Iterator[tuple[str, tuple[Any, ...]]]:
 def _position_bounds(query: SearchQuery, before: int | None) -> Iterator[tuple[str, int]]:
     """Where in the order of upload to look: what the dates allow, give or take a second, and the cursor."""
     if query.uploaded_from is not None:
-        yield ">= ?", _first_position(query.uploaded_from)
+        yield ">= ?", first_position(query.uploaded_from)
     upper = [] if before is None else [before]
     if query.uploaded_before is not None:
-        upper.append(min(_first_position(query.uploaded_before) + _SPILL, _LAST_POSITION))
+        upper.append(min(first_position(query.uploaded_before) + _SPILL, _LAST_POSITION))
     if upper:
         yield "< ?", min(upper)
 
@@ -329,7 +330,7 @@ def _index(transaction: Transaction, file_id: str) -> None:
         return
     # Nobody else's row is there, unless the index was damaged; then this mends it.
     _clear(transaction, known.position)
-    tokens = " ".join((*searchable_words(known.record), *_tokens(known.record)))
+    tokens = " ".join((*searchable_words(known.record), *tokens_of(known.record)))
     transaction.run("INSERT INTO catalog_search (rowid, words) VALUES (?, ?)", (known.position, tokens))
     transaction.run("INSERT INTO catalog_search_rows VALUES (?, ?)", (file_id, known.position))
 
