@@ -131,9 +131,10 @@ def test_the_first_start_says_how_to_sign_in_and_the_whole_way_works(commands: C
 def test_what_keeps_it_from_serving_is_said_before_anything_is_started(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], words: str
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as there, pytest.raises(SystemExit) as ended:
-        port = str(there.getsockname()[1])
-        main(["--data", str(tmp_path / "data"), "serve", *(option.replace("{taken}", port) for option in options)])
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        given = [option.replace("{taken}", str(there.getsockname()[1])) for option in options]
+        with pytest.raises(SystemExit) as ended:
+            main(["--data", str(tmp_path / "data"), "serve", *given])
     assert ended.value.code == 14
     assert words in capsys.readouterr().err
 
