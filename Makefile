@@ -8,7 +8,7 @@ EMULATOR ?= .emulator
 BUNDLE := src/contentplatform/web/static/sources.txt
 IN_LAMBDA := boto3 botocore python-dateutil s3transfer six urllib3  # what Lambda's own Python brings
 
-.PHONY: help install console emulator layers demo test format lint types imports unit bench soak lock clean
+.PHONY: help install console emulator layers demo test format lint types imports unit bench soak lock openapi clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ demo: $(VENV)/product  ## Put sample media through and show what came out
 	$(BIN)/contentplatform --data $(DEMO_DATA) demo
 
 test: install emulator lint types imports unit  ## Everything that CI runs
+
+openapi: install  ## Write the API's description and the routes of its page, after they changed
+	$(BIN)/python -m contentplatform.web.api.page docs
 
 lint: install
 	$(BIN)/ruff format --check $(SOURCES)

@@ -155,7 +155,7 @@ def assert_private(answer: httpx.Response, route: str) -> None:
 
 def test_every_route_wants_somebody_known_with_the_right_that_its_description_names(site: ApiSite) -> None:
     for method, path, operation in asked_of_every_route(site):
-        body = {} if method in {"POST", "PATCH"} else None
+        body: dict[str, str] | None = {} if method in {"POST", "PATCH"} else None
         assert site.nobody.ask(method, path, json=body).status_code == 401, path
         scope = Scope(operation["x-scope"])
         if scope is not Scope.READ:

@@ -26,6 +26,8 @@ from contentplatform.config import CONFIG_FILE_NAME, TABLES, environment_name
 from contentplatform.drivers.confinement import JobLimits
 from contentplatform.errors import ErrorCode, PlatformError
 from contentplatform.processing.presets import IMAGE_PRESETS
+from contentplatform.web import problems
+from contentplatform.web.api import page as api_page
 from fakes.catalog import FULL_RENDITION, make_record
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -207,6 +209,31 @@ def test_what_may_be_retried_is_said_in_the_documents() -> None:
     [sentence] = re.findall(r"^Only (.*?) are worth a retry", read("docs/errors.md"), re.MULTILINE)
     retryable = {name for name in ERROR_CLASSES if getattr(errors, name).retryable}
     assert set(re.findall(r"`(\w+)`", sentence)) == retryable
+
+
+# -- the HTTP API --------------------------------------------------------------------------------------------------
+
+
+def test_every_route_of_the_api_is_documented_as_it_is_and_no_other() -> None:
+    """After a change: ``make openapi``."""
+    by_hand, begin, routes = read("docs/http-api.md").partition(api_page.BEGIN)
+    assert begin, by_hand[:100]
+    assert routes.strip() == api_page.routes_text().strip()
+    assert read("docs/openapi.json") == api_page.description_text()
+    told = set(re.findall(r"^### `([A-Z]+) ([^`]+)`$", routes, re.MULTILINE))
+    paths = api_page.description()["paths"]
+    assert told == {(method.upper(), path) for path, operations in paths.items() for method in operations}
+
+
+def test_every_sort_of_problem_is_documented_with_its_status_and_the_errors_that_are_one() -> None:
+    told = [
+        row for row in rows(section(read("docs/http-api.md"), "## What failed")) if row[0].startswith("`/problems/")
+    ]
+    assert [row[0].strip("`") for row in told] == [kind.type for kind in problems.KINDS]
+    for row, kind in zip(told, problems.KINDS, strict=True):
+        assert row[1] == str(kind.status.value)
+        classes = {error.__name__ for error, is_one in problems.OF_ERROR.items() if is_one is kind}
+        assert set(re.findall(r"`(\w+)`", row[2])) == classes & set(ERROR_CLASSES)
 
 
 # -- settings ------------------------------------------------------------------------------------------------------

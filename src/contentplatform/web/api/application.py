@@ -118,6 +118,16 @@ def create_api(home: Home, stopping: threading.Event | None = None) -> FastAPI:
         home: opened; whoever opened it closes it.
         stopping: set when the process is asked to stop, so that answers without an end come to one.
     """
+    api = described_api()
+    api.state.home = home
+    api.state.feed = Feed(home.platform.catalog, stopping or threading.Event())
+    for kind, handler in _HANDLERS.items():
+        api.add_exception_handler(kind, handler)
+    return api
+
+
+def described_api() -> Api:
+    """The API's routes, over no home: to be described."""
     api = Api(
         title="Content Platform",
         version=__version__,
@@ -128,12 +138,8 @@ def create_api(home: Home, stopping: threading.Event | None = None) -> FastAPI:
         redirect_slashes=False,
         max_body_size=BODY_LIMIT_BYTES,
     )
-    api.state.home = home
-    api.state.feed = Feed(home.platform.catalog, stopping or threading.Event())
     for router in _ROUTERS:
         api.include_router(router, prefix=API_PREFIX)
-    for kind, handler in _HANDLERS.items():
-        api.add_exception_handler(kind, handler)
     return api
 
 
