@@ -132,6 +132,9 @@ class HotFiles:
     def __len__(self) -> int:
         return len(self._files)
 
+    def __contains__(self, alias: Alias) -> bool:
+        return alias in self._files
+
     def get(self, alias: Alias) -> HotFile | None:
         """What is kept under a path and query, which counts as used now."""
         found = self._files.get(alias)

@@ -39,6 +39,7 @@ from contentplatform.delivery.rules import (
     PRIVATE_CACHE_CONTROL,
     VERSION_PARAMETER,
     Behaviour,
+    HeaderPolicy,
     behaviour_of,
     cache_control,
     encoded,
@@ -160,6 +161,11 @@ class EdgeApp:
         """Call ``listener`` (quick, on the event loop) with paths that are to be forgotten, percent-encoded."""
         self._listeners.append(listener)
 
+    @property
+    def kept_bytes(self) -> int:
+        """The memory that kept files take."""
+        return self._hot.kept_bytes
+
     def start(self) -> None:
         """Begin to write the access log and the figures down. Idempotent; the first request does it otherwise."""
         self._recorder.start()
@@ -180,9 +186,9 @@ class EdgeApp:
         started = self._clock.monotonic_seconds()
         try:
             if scope["method"] == "GET":
-                file = self._hot.get((raw_path(scope), scope["query_string"]))
-                result = None if file is None else self._state_of(file, scope)
-                if file is not None and result is not None:
+                alias = (raw_path(scope), scope["query_string"])
+                file, result = self._true_file(alias) if alias in self._hot else (None, Result.MISS)
+                if file is not None:
                     await self._send_hot(scope, send, file, result, started)
                     return
             await self._respond(scope, send, started)
@@ -195,8 +201,15 @@ class EdgeApp:
         None: ask by ASGI. A server that can (``web.quick``) spares its own work for what is kept and has not changed.
         """
         started = self._clock.monotonic_seconds()
-        file = self._hot.get((scope["raw_path"], scope["query_string"]))
-        if file is None or file.opened is not None:
+        alias = (scope["raw_path"], scope["query_string"])
+        if alias not in self._hot:
+            return None
+        try:
+            change = self._change()
+        except PlatformError:
+            return None
+        file = self._hot.get(alias)
+        if file is None or file.opened is not None or file.seen_change != change:
             return None
         none_match, packs = b"", False
         for name, value in scope["headers"]:
@@ -206,28 +219,25 @@ class EdgeApp:
                 if name != b"if-none-match" or none_match:
                     return None
                 none_match = value
-        try:
-            if file.seen_change != self._change():
-                return None
-        except PlatformError:
-            return None
         face = file.face(secure=self._sender.is_secure(scope), packed=packs)
         if none_match and none_match != face.quoted_etag:
             return None
         return self._sender.quickly(scope, file, face, started, whole=not none_match)
 
-    def _state_of(self, file: HotFile, scope: Scope) -> Result | None:
-        """How a kept file may be served; None: it may not any more, and was dropped."""
+    def _true_file(self, alias: Alias) -> tuple[HotFile | None, Result]:
+        """What is kept and still true, and how that is known; what is not any more, is dropped."""
         try:
-            if file.seen_change == self._change():
-                return Result.HIT
+            change = self._change()  # first: an invalidation may take the file away
+            file = self._hot.get(alias)
+            if file is None or file.seen_change == change:
+                return file, Result.HIT
             if self._origin.is_still(file.found):
-                file.seen_change = self._seen_change
-                return Result.REFRESH_HIT
+                file.seen_change = change
+                return file, Result.REFRESH_HIT
         except PlatformError:
-            return None
-        self._hot.drop((scope["raw_path"], scope["query_string"]))
-        return None
+            return None, Result.MISS
+        self._hot.drop(alias)
+        return None, Result.MISS
 
     def _change(self) -> int:
         """The number of the newest change; invalidations that came meanwhile have taken effect.
@@ -298,7 +308,7 @@ class EdgeApp:
                 allowed = ((b"allow", ALLOWED_METHODS.encode("ascii")),)
                 answer = Refusal(405, "Only GET, HEAD and OPTIONS are possible here.", allowed)
         except PlatformError as error:
-            answer = refusal_of(error)
+            answer = replace(refusal_of(error), policy=self._policy(request))
         except Exception:  # the outer edge: a viewer gets an answer with our headers, whatever a handler did
             _logger.exception("the edge failed")
             answer = Refusal(500, "This failed here.")
@@ -308,10 +318,12 @@ class EdgeApp:
             await self._sender.content(scope, send, request, answer, opened, started)
 
     async def _send_options(self, scope: Scope, send: Send, request: Request, started: float) -> None:
-        key_of(request.path)
-        policy = policy_of(behaviour_of(request.path, self._options.private_prefix))
+        policy = self._policy(request)
         preflight = bool(request.header(b"access-control-request-method"))
         await self._sender.options(scope, send, policy, started, preflight=preflight)
+
+    def _policy(self, request: Request) -> HeaderPolicy:
+        return policy_of(behaviour_of(request.path, self._options.private_prefix))
 
     async def _answer(self, request: Request) -> tuple[Content | Refusal, OpenFile | None]:
         for prefix, handler in self._handlers:
@@ -347,15 +359,9 @@ class EdgeApp:
         path = f"/{encoded(key)}"
         query = f"{VERSION_PARAMETER}={quote(version)}" if version else ""
         alias = (path.encode("ascii"), query.encode("ascii"))
-        change = self._change()
-        file = self._hot.get(alias)
-        if file is not None:
-            if file.seen_change == change:
-                return file, Result.HIT
-            if self._origin.is_still(file.found):
-                file.seen_change = change
-                return file, Result.REFRESH_HIT
-            self._hot.drop(alias)
+        kept_file, result = self._true_file(alias)
+        if kept_file is not None:
+            return kept_file, result
         under_way = self._fetching.get(alias)
         if under_way is None:
             loop = asyncio.get_running_loop()
@@ -417,7 +423,7 @@ class EdgeApp:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, self._opened, request, key, behaviour, parameters)
         except PlatformError as error:
-            refusal = refusal_of(error)
+            refusal = replace(refusal_of(error), policy=policy_of(behaviour))
             return replace(refusal, cache_control=PRIVATE_CACHE_CONTROL), None
 
     def _opened(
@@ -426,7 +432,8 @@ class EdgeApp:
         try:
             self._edge.check_link(f"{request.path}?{request.query}")
         except InvalidRequest as error:
-            return Refusal(403, f"{error.public}.", cache_control=PRIVATE_CACHE_CONTROL), None
+            text, policy = f"{error.public}.", policy_of(behaviour)
+            return Refusal(403, text, cache_control=PRIVATE_CACHE_CONTROL, policy=policy), None
         version = parameters.get(VERSION_PARAMETER, "") if behaviour.versioned else ""
         found = self._origin.find(key, version)
         content, opened = self._loaded(found, behaviour, PRIVATE_CACHE_CONTROL)

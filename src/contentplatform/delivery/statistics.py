@@ -73,14 +73,15 @@ class EdgeStatistics:
             for what, tally in counted.items():
                 self._counted[what] += tally.requests
                 self._bytes[what] += tally.sent_bytes
+            today = self._clock.now().date()
+            if today != self._noted_day or len(self._noted) > NOTED_LIMIT:
+                self._noted, self._noted_day = set(), today
             self._asked_for |= set(asked_for) - self._noted
 
     def save(self) -> None:
         """Write down what was counted since the last time. Blocks."""
         now = self._clock.now()
         with self._lock:
-            if now.date() != self._noted_day or len(self._noted) > NOTED_LIMIT:
-                self._noted, self._noted_day = set(), now.date()
             counted, sent, asked_for = self._counted, self._bytes, self._asked_for
             if counted or asked_for:
                 self._database.write(lambda unit: _save(unit, now, counted, sent, asked_for))
