@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from contentplatform import config
 from contentplatform.app import LocalHome, open_local
+from contentplatform.delivery.local import LocalEdge
 from contentplatform.errors import NotFound
 from contentplatform.media import MediaKind
 from contentplatform.sharing.port import UploadLink, UploadLinkDraft
@@ -212,6 +213,15 @@ def test_a_link_that_ends_in_the_middle_takes_nothing_more(site: Site) -> None:
 def test_a_share_s_secret_uploads_nothing_and_an_upload_link_s_shows_nothing(site: Site) -> None:
     path, _ = site.link("in/apart")
     assert site.ask(path.replace("/u/", "/s/"), headers=HTML).status_code == 404
+
+
+def test_no_rotation_of_signing_keys_ends_a_link(site: Site) -> None:
+    path, _ = site.link("in/keys")
+    edge = site.home.platform.edge
+    assert isinstance(edge, LocalEdge)
+    for number in range(3):
+        edge.rotate_keys(bytes([number]) * 32)
+    assert site.ask(path, headers=HTML).status_code == 200
 
 
 def test_guessing_is_slowed_down_here_too(tmp_path: Path) -> None:

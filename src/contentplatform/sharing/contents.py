@@ -30,10 +30,10 @@ class Contents:
 
     Args:
         catalog: where files are.
-        collections: None where this home has none; a share of one is empty then.
+        collections: what is in them.
     """
 
-    def __init__(self, catalog: Catalog, collections: Collections | None) -> None:
+    def __init__(self, catalog: Catalog, collections: Collections) -> None:
         self._catalog = catalog
         self._collections = collections
 
@@ -110,15 +110,13 @@ class Contents:
             case TargetKind.FOLDER:
                 return record.file_path.startswith(f"{share.target.name}/")
             case TargetKind.COLLECTION:
-                held = () if self._collections is None else self._collections.holding(record.file_id)
+                held = self._collections.holding(record.file_id)
                 return any(collection.collection_id == share.target.name for collection in held)
             case TargetKind.FILE:
                 own = self._live(share.target.name)
                 return own is not None and own.file_id == record.file_id
 
     def _collected(self, collection_id: str, cursor: str | None, limit: int) -> RecordPage:
-        if self._collections is None:
-            return _NOTHING
         try:
             return self._collections.files(collection_id, cursor=cursor, limit=limit)
         except NotFound:

@@ -211,7 +211,7 @@ def create_shares(platform: Platform, verify: Verify) -> ASGIApp:
         platform: of either home.
         verify: whether a password is the one that a hash was made of.
     """
-    contents = Contents(platform.catalog, getattr(platform, "collections", None))
+    contents = Contents(platform.catalog, platform.collections)
     settings = platform.settings
     wrong = WrongLinks(Rates(platform.clock, settings.sharing.wrong_links_per_minute))
     shown = SharePages(platform.shares, platform.store, contents, wrong, verify)
