@@ -204,7 +204,7 @@ class _Limited(Receiving):
     def key(self) -> str:
         return self._receiving.key
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._came += len(data)
         if self._limit is not None and self._came > self._limit:
             raise TooLarge("receiving a file", f"the link takes {self._limit} more bytes at most")
