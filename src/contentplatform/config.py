@@ -210,10 +210,10 @@ class AccountsSettings:
         5, "Wrong passwords for a name before pauses begin; four times as many from one address", minimum=1, maximum=100
     )
     requests_per_minute: int = _setting(
-        1_200, "Requests to the API and the console of one user in a minute", minimum=10
+        30_000, "Requests to the API and the console of one user in a minute", minimum=10
     )
     address_requests_per_minute: int = _setting(
-        3_000, "Requests to the API and the console from one address in a minute", minimum=10
+        60_000, "Requests to the API and the console from one address in a minute", minimum=10
     )
 
 

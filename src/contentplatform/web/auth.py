@@ -71,11 +71,18 @@ class Door:
     # -- who -------------------------------------------------------------------------------------------------
 
     def principal(self, request: HTTPConnection) -> Principal | None:
-        """Who sent this request; None: nobody that is known. Asked for once a request."""
+        """Who sent this request; None: nobody that is known. Asked for once a request.
+
+        Raises:
+            RateLimited: this user sends too many.
+        """
         if _PRINCIPAL not in request.scope:
-            request.scope[_PRINCIPAL] = self._found(request)
-        found: Principal | None = request.scope[_PRINCIPAL]
-        return found
+            found = self._found(request)
+            if found is not None and self._rates is not None:
+                self._rates.take(found.id)
+            request.scope[_PRINCIPAL] = found
+        known: Principal | None = request.scope[_PRINCIPAL]
+        return known
 
     def _found(self, request: HTTPConnection) -> Principal | None:
         given = request.headers.getlist("authorization")
@@ -102,8 +109,6 @@ class Door:
         principal = self.principal(request)
         if principal is None:
             raise Unauthenticated("asking the server", "nobody is signed in", hint="Sign in, or send a token")
-        if self._rates is not None:
-            self._rates.take(principal.id)
         if request.scope["method"] not in SAFE_METHODS:
             self.check_form(request, form_token or request.headers.get(CSRF_HEADER, ""))
         try:
