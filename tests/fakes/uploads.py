@@ -265,10 +265,10 @@ class MemoryAppending(Appending):
     def room_bytes(self) -> int | None:
         return None if self._uploads.sessions[self._id].length is None else self._room - len(self._data)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if len(self._data) + len(data) > self._room:
             raise InvalidRequest("adding", "too many bytes")
-        self._data += data
+        self._data += bytes(data)
 
     def end(self) -> UploadSession:
         if self._checksum is not None:
@@ -311,8 +311,8 @@ class MemoryReceiving(Receiving):
     def key(self) -> str:
         return self._new.key
 
-    def write(self, data: bytes) -> None:
-        self._data += data
+    def write(self, data: bytes | memoryview) -> None:
+        self._data += bytes(data)
         if len(self._data) > self._uploads.largest(self._new):
             raise TooLarge("storing", "too many bytes")
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import takewhile
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Protocol
 
 from contentplatform import log
 from contentplatform.catalog.port import Catalog, LedgerEntry, Record, Rendition
@@ -49,6 +49,18 @@ class Edit:
     """Take ``rights_until`` away: a moment has no empty value."""
 
 
+class Charges(Protocol):
+    """What counts as somebody's, by version; see ``Accounts``."""
+
+    def release(self, reference: str, /) -> None:
+        """Count it no more."""
+        ...
+
+    def transfer(self, reference: str, to: str, /) -> None:
+        """Let what was charged for one version stand for another."""
+        ...
+
+
 class Library:
     """The platform's files, as people see them: by key."""
 
@@ -63,7 +75,9 @@ class Library:
         together: Together,
         *,
         stop: Stop | None = None,
+        charges: Charges | None = None,
     ) -> None:
+        self._charges = charges
         self._store = store
         self._catalog = catalog
         self._engine = engine
@@ -199,7 +213,14 @@ class Library:
             raise NotFound(
                 f"removing a version of {key}", f"there is no version {version_id}", hint=_versions_hint(key)
             )
-        self._store.delete_version(BucketRole.PRIMARY, key, version_id)
+
+
+        def change() -> None:
+            self._store.delete_version(BucketRole.PRIMARY, key, version_id)
+            if self._charges is not None:
+                self._charges.release(version_id)
+
+        self._together(change)
         self._ingest.handle(key)
 
     def restore(self, key: str, version_id: str) -> Record:
@@ -344,6 +365,8 @@ class Library:
                 storage_class=head.storage_class,
             )
             done[version.version_id] = self._store.write_copy(head, BucketRole.PRIMARY, target, options)
+        for before, now in done.items() if self._charges is not None else ():
+            self._charges.transfer(before, now)
         return done
 
     def _carry(self, entry: LedgerEntry, target: str, version_id: str) -> LedgerEntry:

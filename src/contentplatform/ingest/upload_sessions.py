@@ -708,7 +708,7 @@ class _LocalAppending(Appending):
             return None
         return self._room - (self._staged.size_bytes - self._begin.size_bytes)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         size_bytes = self._staged.size_bytes + len(data)
         if self._room is not None and size_bytes - self._begin.size_bytes > self._room:
             raise InvalidRequest(
@@ -820,7 +820,7 @@ class _LocalReceiving(Receiving):
     def key(self) -> str:
         return self._session.key
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self._staged.size_bytes + len(data) > self._largest:
             raise TooLarge(f"storing {self.key}", f"more than {self._largest} bytes came")
         self._staged.write(data)

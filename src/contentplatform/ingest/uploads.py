@@ -126,7 +126,7 @@ class Appending(ABC):
         """How many bytes may still come; None: nobody knows."""
 
     @abstractmethod
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes, not durable yet. Large pieces are quickest.
 
         Raises:
@@ -170,7 +170,7 @@ class Receiving(ABC):
         """The key that the file will have."""
 
     @abstractmethod
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes. Raises as ``Appending.write``."""
 
     @abstractmethod

@@ -350,7 +350,7 @@ class StagedFile(Protocol):
         """How many bytes are written."""
         ...
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         """Add bytes at the end; not durable yet. Large pieces are quickest.
 
         Raises:

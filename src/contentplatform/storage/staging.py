@@ -168,7 +168,7 @@ class OpenStaged:
         if progress.hashed_bytes < size_bytes <= _CAUGHT_UP_AT_ONCE_BYTES:
             self._catch_up()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Add bytes at the end; hashed while they are written.
 
         Raises:
@@ -178,6 +178,7 @@ class OpenStaged:
         self._hash(data)
         try:
             self._staging.files.write(self._descriptor, memoryview(data))
+            self._settle()  # the caller may use the memory again
         except BaseException:
             self._sound = False  # the hash is ahead of the file
             with suppress(Unavailable):
@@ -240,7 +241,7 @@ class OpenStaged:
     ) -> None:
         self.close()
 
-    def _hash(self, data: bytes) -> None:
+    def _hash(self, data: bytes | memoryview) -> None:
         """Go on with the hash, if it has come as far as the file."""
         self._settle()
         if not self._sound or self._progress.hashed_bytes != self.size_bytes:

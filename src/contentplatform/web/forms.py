@@ -77,7 +77,7 @@ class FormReader:
         except FormParserError as error:
             raise InvalidRequest(_DOING, "its boundary is too long") from error
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: memoryview) -> None:
         """Take the next bytes of the form.
 
         Raises:
@@ -85,7 +85,7 @@ class FormReader:
             PlatformError: what storing one of its files raised, when it was the first.
         """
         try:
-            self._parser.write(data)
+            self._parser.write(bytes(data))
         except FormParserError as error:
             raise InvalidRequest(_DOING, "it is malformed", hint=self._told()) from error
 

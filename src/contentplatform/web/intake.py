@@ -1,6 +1,7 @@
 """Bodies of requests on their way into files: in large pieces, with back-pressure, and in bounded memory.
 
-The event loop only gathers what comes; a thread joins a piece, hashes it and writes it, while the next one is gathered.
+The event loop only gathers what comes; a thread hashes a piece and writes it, while the next one is gathered. Pieces
+are gathered in two buffers that take turns, and are kept for the next body: fresh memory for each costs much time.
 No more is read than can be written: the client waits for the disk, and so does nobody else. A client that sends next to
 nothing is cut off; the time that the disk takes is not counted against it.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
+from functools import partial
 from typing import Final, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -25,6 +27,7 @@ _GATHERED_BYTES: Final = 64 << 20
 _LEAST_RATE: Final = 512
 """Bytes a second; whoever sends less over the whole time limit sends next to nothing."""
 _THREADS: Final = 32
+_BUFFERS_KEPT: Final = 4
 _DRAINED_BYTES: Final = 1 << 20
 """A body that nobody wants is read if it is no larger, so that its sender hears the answer and keeps the connection."""
 
@@ -48,6 +51,7 @@ class Intake:
     def __init__(self, idle_seconds: float) -> None:
         self._idle_seconds = idle_seconds
         self._bodies = 0
+        self._buffers: list[bytearray] = []
         self._limiter: CapacityLimiter | None = None
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -56,26 +60,36 @@ class Intake:
             self._limiter = CapacityLimiter(_THREADS)
         return await to_thread.run_sync(work, limiter=self._limiter)
 
-    async def pour(self, receive: Receive, write: Callable[[bytes], None]) -> Came:
-        """Give a whole body to ``write``, piece by piece, in a thread.
+    async def pour(self, receive: Receive, write: Callable[[memoryview], None], length: int | None = None) -> Came:
+        """Give a whole body to ``write``, piece by piece, in a thread. A piece is valid until ``write`` returns.
 
         Raises:
             PlatformError: what ``write`` raised.
         """
         self._bodies += 1
         body = _Body(receive, self._idle_seconds)
+        size_bytes = self._piece_bytes(length)
+        buffers = [self._buffer(size_bytes)]
         writing: asyncio.Task[None] | None = None
         try:
             while body.ended is None:
-                pieces = await body.gather(self._piece_bytes())
-                writing = await self._after(body, writing, pieces, write)
-            await self._after(body, writing, [], write)
-        except BaseException:
+                view = memoryview(buffers[0])[:size_bytes]
+                filled = await body.fill(view)
+                if writing is not None:
+                    with body.not_counted():
+                        await writing
+                if filled:
+                    writing = asyncio.create_task(self.run(partial(write, view[:filled])))
+                if body.ended is None:
+                    buffers = [buffers[1] if len(buffers) > 1 else self._buffer(size_bytes), buffers[0]]
+            if writing is not None:
+                await writing
+        finally:
             if writing is not None and not writing.done():
                 await asyncio.wait([writing])
-            raise
-        finally:
             self._bodies -= 1
+            self._buffers.extend(buffer for buffer in buffers if len(buffer) == PIECE_BYTES)
+            del self._buffers[_BUFFERS_KEPT:]
         return body.ended
 
     async def drain(self, receive: Receive, length: int | None) -> bool:
@@ -83,23 +97,20 @@ class Intake:
         if length is None or length > _DRAINED_BYTES:
             return False
         body = _Body(receive, self._idle_seconds)
+        view = memoryview(bytearray(_LEAST_PIECE_BYTES))
         while body.ended is None:
-            await body.gather(_LEAST_PIECE_BYTES)
+            await body.fill(view)
         return body.ended is Came.WHOLE
 
-    async def _after(
-        self, body: _Body, writing: asyncio.Task[None] | None, pieces: list[bytes], write: Callable[[bytes], None]
-    ) -> asyncio.Task[None] | None:
-        """Wait for the piece that is being written, and begin with the next."""
-        if writing is not None:
-            with body.not_counted():
-                await writing
-        if not pieces:
-            return None
-        return asyncio.create_task(self.run(lambda: write(pieces[0] if len(pieces) == 1 else b"".join(pieces))))
+    def _piece_bytes(self, length: int | None) -> int:
+        """As large as memory allows, and no larger than the body."""
+        most = max(_LEAST_PIECE_BYTES, min(PIECE_BYTES, _GATHERED_BYTES // max(1, self._bodies)))
+        return most if length is None else max(1, min(most, length))
 
-    def _piece_bytes(self) -> int:
-        return max(_LEAST_PIECE_BYTES, min(PIECE_BYTES, _GATHERED_BYTES // max(1, self._bodies)))
+    def _buffer(self, size_bytes: int) -> bytearray:
+        if size_bytes > PIECE_BYTES // 2:
+            return self._buffers.pop() if self._buffers else bytearray(PIECE_BYTES)
+        return bytearray(size_bytes)
 
 
 class _Body:
@@ -107,6 +118,9 @@ class _Body:
 
     def __init__(self, receive: Receive, idle_seconds: float) -> None:
         self.ended: Came | None = None
+        """How it ended, once all of it was filled in."""
+        self._coming_end: Came | None = None
+        self._left = memoryview(b"")
         self._receive = receive
         self._loop = asyncio.get_running_loop()
         self._idle_seconds = idle_seconds
@@ -114,16 +128,18 @@ class _Body:
         self._window_bytes = 0
         self._deadline = self._loop.time() + idle_seconds
 
-    async def gather(self, size_bytes: int) -> list[bytes]:
-        """So many of the next bytes, or the last ones."""
-        pieces: list[bytes] = []
-        gathered = 0
-        while gathered < size_bytes and self.ended is None:
-            piece = await self._next()
-            if piece:
-                pieces.append(piece)
-                gathered += len(piece)
-        return pieces
+    async def fill(self, view: memoryview) -> int:
+        """Put the next bytes into ``view`` until it is full, or they end; how many there are."""
+        filled = 0
+        while filled < len(view) and (self._left or self._coming_end is None):
+            piece = self._left or await self._next()
+            taken = piece[: len(view) - filled]
+            view[filled : filled + len(taken)] = taken
+            filled += len(taken)
+            self._left = piece[len(taken) :]
+        if not self._left:
+            self.ended = self._coming_end
+        return filled
 
     def not_counted(self) -> _NotCounted:
         """What passes in this context is not the client's fault."""
@@ -133,19 +149,19 @@ class _Body:
         """Let the client have so much more."""
         self._deadline += seconds
 
-    async def _next(self) -> bytes:
+    async def _next(self) -> memoryview:
         try:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
-            self.ended = Came.TOO_SLOW
-            return b""
+            self._coming_end = Came.TOO_SLOW
+            return memoryview(b"")
         if message["type"] == "http.disconnect":
-            self.ended = Came.CUT_OFF
-            return b""
+            self._coming_end = Came.CUT_OFF
+            return memoryview(b"")
         if not message.get("more_body", False):
-            self.ended = Came.WHOLE
-        piece: bytes = message.get("body", b"")
+            self._coming_end = Came.WHOLE
+        piece = memoryview(message.get("body", b""))
         self._window_bytes += len(piece)
         if self._window_bytes >= self._wanted_bytes:
             self._window_bytes = 0

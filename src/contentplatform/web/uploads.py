@@ -488,15 +488,15 @@ class _Request:
         self.body_ended = message["type"] == "http.disconnect" or not message.get("more_body", False)
         return message
 
-    async def pour(self, intake: Intake, write: Callable[[bytes], None]) -> Came:
+    async def pour(self, intake: Intake, write: Callable[[memoryview], None]) -> Came:
         """Give the body to ``write``."""
-        return await intake.pour(self.receive, write)
+        return await intake.pour(self.receive, write, self.length_or_none())
 
     async def json(self, intake: Intake) -> Any:
         """The body, a small JSON document; None where nobody is there any more. Raises InvalidRequest."""
         pieces = bytearray()
 
-        def keep(piece: bytes) -> None:
+        def keep(piece: memoryview) -> None:
             pieces.extend(piece)
             if len(pieces) > _JSON_LIMIT_BYTES:
                 raise TooLarge("reading a request", f"its body has more than {_JSON_LIMIT_BYTES} bytes")
