@@ -23,6 +23,7 @@ from contentplatform.drivers.files import Files
 from contentplatform.drivers.sqlite import Database, salvage
 from contentplatform.errors import Conflict, PlatformError
 from contentplatform.hooks import local as hooks
+from contentplatform.ingest.snapshot import KeptCollections
 from contentplatform.sharing import local as sharing
 from contentplatform.storage.blobs import BlobFolder
 from contentplatform.storage.journal import rebuild_from_journal
@@ -47,6 +48,7 @@ class RebuildReport:
     unclaimed_blobs: int
     """Bytes whose names are lost; fsck tells which, and gives them new names with --repair."""
     records: int
+    collections: int
     damaged_manifests: int
     taken_in_again: int
     """Files that no manifest told of, or that had changed since: looked at anew."""
@@ -65,7 +67,7 @@ class RebuildReport:
             damage += f" Lost, and to be set up anew: {', '.join(_ROOM_WORDS[room] for room in self.lost_rooms)}."
         kept = f" The old database is kept as {self.old_database}." if self.old_database else ""
         return (
-            f"Rebuilt {self.versions} object versions and {self.records} records;"
+            f"Rebuilt {self.versions} object versions, {self.records} records and {self.collections} collections;"
             f" {self.taken_in_again} files were looked at anew.{damage}{kept}"
         )
 
@@ -92,6 +94,8 @@ def rebuild(settings: Settings) -> RebuildReport:
     try:
         restored = home.snapshot().restore()
         mended = home.platform.ingest.reconcile().keys_mended
+        # After the records, which tell where a file is that was moved since a collection was kept.
+        collections = KeptCollections(home.store).restore(home.platform.collections)
         home.finish()
     finally:
         home.close()
@@ -100,7 +104,8 @@ def rebuild(settings: Settings) -> RebuildReport:
         rebuilt.damaged_lines,
         rebuilt.unclaimed_blobs,
         restored.records,
-        restored.damaged,
+        collections.records,
+        restored.damaged + collections.damaged,
         mended,
         aside,
         lost,

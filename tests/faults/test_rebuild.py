@@ -17,7 +17,8 @@ from contentplatform.config import Settings, StorageSettings
 from contentplatform.errors import Conflict, NotFound, PlatformError
 from contentplatform.findings import CheckRun, run_checks
 from contentplatform.ingest.library import Edit
-from contentplatform.ingest.snapshot import SNAPSHOT_KEY
+from contentplatform.ingest.snapshot import COLLECTION_FOLDER, SNAPSHOT_KEY
+from contentplatform.media import file_id
 from contentplatform.rebuild import rebuild
 from contentplatform.storage.port import BucketRole, PutOptions, versions_of, walk_versions
 from contentplatform.worker import Worker
@@ -45,6 +46,14 @@ def filled(settings: Settings) -> Settings:
             library.add("old.txt", BytesIO(b"moved"))
             _settle(home)
         library.edit("a/photo.jpg", Edit(title="Harbour", add_tags=frozenset({"sea"})))
+        collections = home.platform.collections
+        trip = collections.create("Trip", description="Of files that come and go", owner="ana")
+        keys = ("old.txt", "gone.txt", "a/photo.jpg", "note.txt")
+        trip = collections.add(trip.collection_id, [file_id(key) for key in keys])
+        trip = collections.take(trip.collection_id, [file_id("note.txt")])
+        collections.change(trip.collection_id, trip.revision, cover=file_id("old.txt"))
+        forgotten = collections.create("Forgotten")
+        collections.delete(forgotten.collection_id, forgotten.revision)
         library.remove("gone.txt")
         library.move("old.txt", "new.txt")
         home.finish()
@@ -87,6 +96,30 @@ def test_records_versions_and_what_people_wrote_come_back(opened: LocalHome) -> 
 def test_a_moved_file_is_still_found_under_its_old_name(opened: LocalHome) -> None:
     with pytest.raises(NotFound, match=r"it was moved to new\.txt"):
         opened.platform.library.record("old.txt")
+
+
+def test_collections_come_back_with_their_files_in_order(opened: LocalHome) -> None:
+    collections = opened.platform.collections
+    (trip,) = collections.list().collections
+    assert (trip.name, trip.description, trip.owner) == ("Trip", "Of files that come and go", "ana")
+    assert (trip.files, trip.cover) == (3, file_id("new.txt"))
+    assert [record.file_path for record in collections.files(trip.collection_id).records] == ["new.txt", "a/photo.jpg"]
+    opened.platform.library.undelete("gone.txt")
+    shown = [record.file_path for record in collections.files(trip.collection_id).records]
+    assert shown == ["new.txt", "gone.txt", "a/photo.jpg"]
+
+
+def test_a_damaged_kept_collection_costs_only_itself(filled: Settings) -> None:
+    home = open_local(filled)
+    try:
+        other = home.platform.collections.create("Other")
+        key = f"{COLLECTION_FOLDER}/{other.collection_id}.json"
+        home.store.put(BucketRole.ANALYTICS, key, BytesIO(b"{"), PutOptions(content_type="application/json"))
+        home.finish()
+    finally:
+        home.close()
+    report = rebuild(filled)
+    assert (report.collections, report.damaged_manifests) == (1, 1)
 
 
 def test_the_snapshot_stands_in_for_manifests_that_are_gone(filled: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 import click
 
 from contentplatform.catalog.describing import facts_of, progress_of
-from contentplatform.catalog.port import Record, RecordPage, SearchQuery
+from contentplatform.catalog.port import Facets, Figure, Record, RecordPage, SearchQuery
 from contentplatform.cli.adding import AddRequest, add_files, plan
 from contentplatform.cli.output import EXIT_NEEDS_ATTENTION, EXIT_OK, Output, shown, size
 from contentplatform.cli.session import Session, pass_session
@@ -85,6 +86,7 @@ def list_(
 @click.option("--deleted", is_flag=True, help="Removed files instead of those that are there.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many [default: all].")
 @click.option("--cursor", metavar="C", help="Go on where an earlier search with --limit stopped.")
+@click.option("--facets", is_flag=True, help="Count what is found, by kind, status, tag and folder, instead.")
 @pass_session
 def search(session: Session, /, words: tuple[str, ...], limit: int | None, cursor: str | None, **given: Any) -> int:
     """Find files by words of their name, folder, tags, title, description, and a document's text.
@@ -104,7 +106,34 @@ def search(session: Session, /, words: tuple[str, ...], limit: int | None, curso
         deleted=given["deleted"],
     )
     session.home.index_for_search()
+    if given["facets"]:
+        return _print_facets(session.output, session.platform.catalog.facets(query))
     return _print_found(session, query, limit, cursor)
+
+
+def _print_facets(output: Output, facets: Facets) -> int:
+    """Print counts; ``+`` behind one: or more."""
+    counted: dict[str, dict[str, Figure]] = {
+        "kinds": {kind.value: figure for kind, figure in facets.kinds.items()},
+        "statuses": {status.value: figure for status, figure in facets.statuses.items()},
+        "tags": dict(facets.tags),
+        "folders": dict(facets.folders),
+    }
+    output.document({"total": asdict(facets.total)} | _as_json(counted))
+    rows = [("all", "", facets.total)]
+    rows += [(sort, name, figure) for sort, figures in counted.items() for name, figure in figures.items()]
+    output.table(
+        ("FILES", "BY", "VALUE"),
+        ((f"{figure.count}{'+' if figure.capped else ''}", sort, shown(name)) for sort, name, figure in rows),
+    )
+    return EXIT_OK
+
+
+def _as_json(counted: dict[str, dict[str, Figure]]) -> dict[str, Any]:
+    return {
+        sort: [{"value": name, **asdict(figure)} for name, figure in figures.items()]
+        for sort, figures in counted.items()
+    }
 
 
 @click.command()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from contentplatform import __version__, config, log
-from contentplatform.cli import accounts, deploy, events, executions, files, operate, serve, sharing
+from contentplatform.cli import accounts, collections, deploy, events, executions, files, operate, serve, sharing
 from contentplatform.cli.output import EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_USAGE, Output
 from contentplatform.cli.session import HomeName, Session
 from contentplatform.errors import PlatformError, Unavailable
@@ -76,7 +76,7 @@ def cli(
     context.call_on_close(context.obj.close)
 
 
-for _module in (files, serve, accounts, sharing, executions, events, operate, deploy):
+for _module in (files, collections, serve, accounts, sharing, executions, events, operate, deploy):
     for _command in _module.COMMANDS:
         cli.add_command(_command)
 
