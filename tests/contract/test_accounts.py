@@ -600,6 +600,7 @@ def test_a_charge_is_handed_over_to_what_became_of_the_upload(house: House) -> N
     house.accounts.charge(user.id, 800, "upload")
     house.accounts.transfer("upload", "version")
     house.accounts.transfer("upload", "version-2")
+    house.accounts.transfer("upload", "version")  # again, as after a crash
     house.accounts.release("upload")
     assert house.accounts.used_bytes(user.id) == 800
     house.accounts.charge(user.id, 100, "upload")

@@ -362,7 +362,7 @@ class MemoryAccounts(Accounts):
 
     def transfer(self, reference: str, to: str) -> None:
         with self._lock:
-            if reference != to and to in self._charges:
+            if reference != to and {reference, to} <= self._charges.keys():
                 raise Conflict(f"charging for {to}", "it is charged already")
             if reference in self._charges:
                 self._charges[to] = self._charges.pop(reference)

@@ -485,7 +485,8 @@ class LocalAccounts(Accounts):
 
     def transfer(self, reference: str, to: str) -> None:
         def work(unit: Transaction) -> None:
-            if reference != to and unit.value("SELECT 1 FROM charges WHERE reference = ?", (to,)):
+            both = unit.value("SELECT count(*) FROM charges WHERE reference IN (?, ?)", (reference, to))
+            if both > 1:
                 raise Conflict(f"charging for {to}", "it is charged already")
             unit.run("UPDATE charges SET reference = ? WHERE reference = ?", (to, reference))
 

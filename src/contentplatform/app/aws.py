@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from contentplatform.alerts.port import TOPIC_NAME
 from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
 from contentplatform.app.links import LateLinks, open_links
-from contentplatform.app.people import LatePeople, open_accounts
+from contentplatform.app.local import DATABASE_FILE_NAME
+from contentplatform.app.people import LateCharges, LatePeople, open_accounts
 from contentplatform.clock import Clock, RandomIds, SystemClock
 from contentplatform.ingest.library import Library
 from contentplatform.ingest.service import IngestService
@@ -198,6 +199,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
         stop=stop,
     )
     people = LatePeople(partial(open_accounts, settings, clock))
+    charges = LateCharges(people, (settings.data_folder / DATABASE_FILE_NAME).exists)
     platform = Platform(
         settings=settings,
         clock=clock,
@@ -207,7 +209,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
         engine=engine,
         events=events,
         ingest=ingest,
-        library=Library(store, catalog, engine, ingest, publication, clock, one_by_one, stop=stop),
+        library=Library(store, catalog, engine, ingest, publication, clock, one_by_one, stop=stop, charges=charges),
         steps=Steps(
             store,
             catalog,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
 from contentplatform.app.incoming import LateUploads, open_uploads
 from contentplatform.app.links import LateLinks, open_links
-from contentplatform.app.people import LatePeople, open_accounts
+from contentplatform.app.people import LateCharges, LatePeople, open_accounts
 from contentplatform.clock import Clock, IdSource, RandomIds, SystemClock
 from contentplatform.errors import ConfigurationInvalid
 from contentplatform.ingest.library import Library
@@ -414,7 +414,17 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
             engine=engine,
             events=events,
             ingest=ingest,
-            library=Library(store, catalog, engine, ingest, publication, clock, together, stop=stop),
+            library=Library(
+                store,
+                catalog,
+                engine,
+                ingest,
+                publication,
+                clock,
+                together,
+                stop=stop,
+                charges=LateCharges(people, lambda: True),
+            ),
             steps=Steps(
                 store,
                 catalog,

@@ -93,5 +93,23 @@ class LatePeople:
             opened.close()
 
 
+class LateCharges:
+    """What the library tells quotas, where there are any; a home that never had users gets no database by it."""
+
+    def __init__(self, people: LatePeople, are_there: Callable[[], bool]) -> None:
+        self._people = people
+        self._are_there = are_there
+
+    def release(self, reference: str, /) -> None:
+        """See ``Accounts``."""
+        if self._are_there():
+            self._people().accounts.release(reference)
+
+    def transfer(self, reference: str, to: str, /) -> None:
+        """See ``Accounts``."""
+        if self._are_there():
+            self._people().accounts.transfer(reference, to)
+
+
 def _nothing() -> None:
     """Whoever opened the database closes it."""

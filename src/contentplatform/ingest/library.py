@@ -214,7 +214,6 @@ class Library:
                 f"removing a version of {key}", f"there is no version {version_id}", hint=_versions_hint(key)
             )
 
-
         def change() -> None:
             self._store.delete_version(BucketRole.PRIMARY, key, version_id)
             if self._charges is not None:
@@ -365,8 +364,9 @@ class Library:
                 storage_class=head.storage_class,
             )
             done[version.version_id] = self._store.write_copy(head, BucketRole.PRIMARY, target, options)
-        for before, now in done.items() if self._charges is not None else ():
-            self._charges.transfer(before, now)
+        if self._charges is not None:
+            for before, now in done.items():
+                self._charges.transfer(before, now)
         return done
 
     def _carry(self, entry: LedgerEntry, target: str, version_id: str) -> LedgerEntry:
