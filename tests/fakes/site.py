@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp
+from starlette.types import Scope as AsgiScope
 
 from contentplatform.accounts.passwords import Argon2Cost
-from contentplatform.accounts.port import SCOPES_OF, Role, Scope, machine
+from contentplatform.accounts.port import SCOPES_OF, Principal, Role, Scope, machine
 from contentplatform.app import LocalHome, open_local
 from contentplatform.app.people import LatePeople, open_accounts
 from contentplatform.catalog.port import Record
+from contentplatform.client import Client
 from contentplatform.clock import Clock
 from contentplatform.config import load
 from contentplatform.media import file_id
-from contentplatform.web.app import create_app
+from contentplatform.web.app import UPLOADS_PATH, create_app
 from contentplatform.web.auth import Door
 from contentplatform.web.guard import Guard, GuardRules
+from contentplatform.web.uploads import UploadOptions, UploadsApp
 
 TESTER: Final = machine("tester")
 CHEAP: Final = Argon2Cost(passes=1, memory_kib=8, lanes=1)
@@ -68,15 +72,34 @@ class Asker:
         return told
 
 
+class Bridge(httpx.BaseTransport):
+    """Lets a client that waits for its answers ask an application in this process."""
+
+    def __init__(self, app: ASGIApp, loop: asyncio.AbstractEventLoop) -> None:
+        self._inner = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self._loop = loop
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._loop.run_until_complete(self._answer(request))
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        body = request.read()
+        asked = httpx.Request(request.method, request.url, headers=request.headers, content=body)
+        answer = await self._inner.handle_async_request(asked)
+        content = await answer.aread()
+        return httpx.Response(answer.status_code, headers=answer.headers, content=content)
+
+
 class ApiSite:
     """A home, its API, and clients of it."""
 
-    def __init__(self, home: LocalHome) -> None:
+    def __init__(self, home: LocalHome, *, with_uploads: bool) -> None:
         self.home = home
         self.platform = home.platform
         door = Door(self.platform.accounts, self.platform.audit, lifetime_seconds=3_600)
-        rules = GuardRules(hosts=frozenset({"testserver"}))
-        self.app: ASGIApp = Guard(create_app(home, door=door), rules, self.platform.clock, door=door)
+        rules = GuardRules(hosts=frozenset({"testserver"}), body_limits=((UPLOADS_PATH, None),))
+        uploads = self._uploads(door) if with_uploads else None
+        self.app: ASGIApp = Guard(create_app(home, door=door, uploads=uploads), rules, self.platform.clock, door=door)
         self.loop = asyncio.new_event_loop()
         self.nobody = Asker(self.app, self.loop)
         self.admin = self.asker("anna", Role.ADMIN)
@@ -92,6 +115,19 @@ class ApiSite:
         """Another token of a user."""
         secret, _ = self.platform.accounts.create_token(user_id, "tests", scopes, by=TESTER, folder=folder)
         return Asker(self.app, self.loop, secret)
+
+    def _uploads(self, door: Door) -> UploadsApp:
+        def writer(scope: AsgiScope) -> Principal:
+            return door.enter(HTTPConnection(scope), Scope.WRITE)
+
+        uploads = self.platform.uploads
+        assert uploads is not None
+        return UploadsApp(uploads, writer, UploadOptions())
+
+    def client(self, asker: Asker, clock: Clock | None = None, transport: httpx.BaseTransport | None = None) -> Client:
+        """Our own client, with the token of an asker."""
+        token = asker.authorization.removeprefix("Bearer ")
+        return Client("http://testserver", token, clock=clock, transport=transport or Bridge(self.app, self.loop))
 
     def add(self, key: str, data: bytes = b"some words to read") -> Record:
         """A file that is taken in, and that nobody has processed."""
@@ -115,13 +151,13 @@ class ApiSite:
 
 
 @contextmanager
-def open_site(folder: Path, clock: Clock | None = None) -> Iterator[ApiSite]:
+def open_site(folder: Path, clock: Clock | None = None, *, with_uploads: bool = False) -> Iterator[ApiSite]:
     """A site over a new home in ``folder``, closed behind."""
     settings = load(data_folder=folder)
     home = open_local(settings, clock=clock)
     people = open_accounts(settings, home.platform.clock, database=home.database, cost=CHEAP)
     home.platform = replace(home.platform, people=LatePeople(lambda: people))
-    site = ApiSite(home)
+    site = ApiSite(home, with_uploads=with_uploads)
     try:
         yield site
     finally:
