@@ -173,7 +173,7 @@ class ByHand:
 
     def page(self, statement: str, parameters: list[object]) -> list[object]:
         """A page's documents, parsed."""
-        return [json.loads(document) for _, document in self._connection.execute(statement, (*parameters, 101))]
+        return [json.loads(document) for _, document in self._connection.execute(statement, parameters)]
 
     def library(self) -> list[object]:
         """The figures of the library, all of one moment."""
@@ -238,7 +238,7 @@ def report(name: str, figure: Figure, by_hand: Figure | None = None) -> bool:
 def searches(catalog: LocalCatalog, rival: ByHand, view: Connection, rounds: int) -> Iterator[bool]:
     """The figures of every query: its first page, page after page, and its facets."""
     for name, query in ALL.items():
-        statement, parameters = page_statement(view, query, text_query(query.text), None)
+        statement, parameters = page_statement(view, query, text_query(query.text), None, 101)
         by_hand = measured(partial(rival.page, statement, parameters), rounds)
         yield report(f"first page: {name}", measured(partial(catalog.search, query), rounds), by_hand)
         yield report(f"all pages: {name}", measured(pages(catalog, query), rounds))

@@ -187,12 +187,12 @@ def count_matches(view: Connection, query: SearchQuery, text: TextQuery | None) 
             _counters_of(view, "tag"),
             _counters_of(view, "folder"),
         )
-    statement, parameters = found_statement(view, query, text, None)
+    statement, parameters = found_statement(view, query, text, None, COUNT_LIMIT + 1)
     rows = view.rows(
         "SELECT r.file_path, r.kind, r.status, t.tags"  # noqa: S608 - the inner statement is made of literals
         f" FROM ({statement}) AS p CROSS JOIN catalog_records AS r ON r.position = p.position"
         " LEFT JOIN catalog_tags AS t ON t.position = p.position",
-        (*parameters, COUNT_LIMIT + 1),
+        parameters,
     )
     capped = len(rows) > COUNT_LIMIT
     few = _facets(rows[:COUNT_LIMIT], folder, capped=capped)

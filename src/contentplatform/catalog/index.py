@@ -138,10 +138,10 @@ class _Way:
 
 
 def page_statement(
-    view: Connection, query: SearchQuery, text: TextQuery | None, before: int | None
+    view: Connection, query: SearchQuery, text: TextQuery | None, before: int | None, limit: int
 ) -> tuple[str, list[Any]]:
-    """The SELECT for one page and its parameters, but for the limit at its end."""
-    found, parameters = found_statement(view, query, text, before)
+    """The SELECT for one page, the newest first, and its parameters."""
+    found, parameters = found_statement(view, query, text, before, limit)
     statement = (
         f"SELECT d.position, d.document FROM ({found}) AS p"  # noqa: S608 - made of literals of this module
         " CROSS JOIN catalog_documents AS d ON d.position = p.position"
@@ -150,10 +150,25 @@ def page_statement(
 
 
 def found_statement(
-    view: Connection, query: SearchQuery, text: TextQuery | None, before: int | None
+    view: Connection, query: SearchQuery, text: TextQuery | None, before: int | None, limit: int
 ) -> tuple[str, list[Any]]:
-    """The SELECT for the positions of what matches, the newest first, and its parameters, but for the limit."""
-    way = _text_way(query, text) if text is not None else _best_way(view, query)
+    """The SELECT for the positions of what matches, the newest first, and its parameters."""
+    if text is not None:
+        return _selection(_text_way(query, text), query, before, limit)
+    way = _best_way(view, query)
+    if way is not None:
+        return _selection(way, query, before, limit)
+    # What waits to be indexed is beside what is: together they are everything.
+    indexed, parameters = _selection(_text_way(query, TextQuery((), None)), query, before, limit)
+    waiting, more = _selection(_WAITING, query, before, limit)
+    statement = (
+        f"SELECT position FROM (SELECT * FROM ({indexed}) UNION SELECT * FROM ({waiting}))"  # noqa: S608 - as above
+        " ORDER BY position DESC LIMIT ?"
+    )
+    return statement, [*parameters, *more, limit]
+
+
+def _selection(way: _Way, query: SearchQuery, before: int | None, limit: int) -> tuple[str, list[Any]]:
     conditions, parameters = [way.condition], list(way.parameters)
     for condition, values in _filters(query):
         conditions.append(condition)
@@ -165,7 +180,7 @@ def found_statement(
         f"SELECT {way.position} AS position FROM {way.source}"  # noqa: S608 - made of literals; values are parameters
         f" WHERE {' AND '.join(conditions)} ORDER BY {way.position} DESC LIMIT ?"
     )
-    return statement, parameters
+    return statement, [*parameters, limit]
 
 
 def _text_way(query: SearchQuery, text: TextQuery) -> _Way:
@@ -181,8 +196,14 @@ def _text_way(query: SearchQuery, text: TextQuery) -> _Way:
     )
 
 
-def _best_way(view: Connection, query: SearchQuery) -> _Way:
-    """The narrowest index for a query without words.
+_WAITING: Final = _Way(
+    "catalog_search_outbox AS o CROSS JOIN catalog_records AS r ON r.file_id = o.file_id", "TRUE", ()
+)
+"""What the text index doesn't say right yet."""
+
+
+def _best_way(view: Connection, query: SearchQuery) -> _Way | None:
+    """The narrowest index for a query without words; None: the text index knows best what meets all conditions.
 
     Counting to a thousand costs less than a wrong guess, which would walk the whole library past what it looks for.
     """
@@ -193,9 +214,13 @@ def _best_way(view: Connection, query: SearchQuery) -> _Way:
     if len(ways) == 1 and size_way is None:
         return ways[0]
     counted = [(_count(view, way), number, way) for number, way in enumerate(ways)]
-    if size_way is not None and _count(view, size_way) < min(_FEW, min(counted)[0]):
+    fewest = min(counted)
+    if size_way is not None and _count(view, size_way) < min(_FEW, fewest[0]):
         return size_way
-    return min(counted)[2]
+    tokens = [*_query_labels(query), *_state_labels(query.deleted, query.kind, query.status)]
+    if fewest[0] == _FEW and len(tokens) > 1 and _count(view, _WAITING) < _FEW:
+        return None
+    return fewest[2]
 
 
 def _ordered_ways(query: SearchQuery) -> list[_Way]:

@@ -275,8 +275,7 @@ class LocalCatalog(Catalog):
         if text is not None and text.empty:
             return RecordPage((), None)
         with self._database.read() as view:
-            statement, parameters = page_statement(view, query, text, before)
-            rows = view.rows(statement, (*parameters, limit + 1))
+            rows = view.rows(*page_statement(view, query, text, before, limit + 1))
         page = rows[:limit]
         following = write_cursor(str(page[-1][0]), scope, self._cursor_key) if len(rows) > limit else None
         return RecordPage(tuple(decode_record(document) for _, document in page), following)
