@@ -17,6 +17,8 @@ from typing import Final, TypeVar
 from anyio import CapacityLimiter, to_thread
 from starlette.types import Receive
 
+from contentplatform.web.direct_bodies import DirectBody
+
 T = TypeVar("T")
 
 PIECE_BYTES: Final = 4 << 20
@@ -60,14 +62,30 @@ class Intake:
             self._limiter = CapacityLimiter(_THREADS)
         return await to_thread.run_sync(work, limiter=self._limiter)
 
-    async def pour(self, receive: Receive, write: Callable[[memoryview], None], length: int | None = None) -> Came:
+    async def pour(
+        self,
+        receive: Receive,
+        write: Callable[[memoryview], None],
+        length: int | None = None,
+        direct: DirectBody | None = None,
+    ) -> Came:
         """Give a whole body to ``write``, piece by piece, in a thread. A piece is valid until ``write`` returns.
+
+        Args:
+            receive: where the body comes from.
+            write: where it goes.
+            length: how many bytes it has, if that is known.
+            direct: reads it without detours, where that is possible.
 
         Raises:
             PlatformError: what ``write`` raised.
         """
         self._bodies += 1
-        body = _Body(receive, self._idle_seconds)
+        came = direct.begin() if direct is not None else None
+        if came is not None and direct is not None:
+            body: _Body = _DirectBody(receive, self._idle_seconds, direct, came)
+        else:
+            body = _Body(receive, self._idle_seconds)
         size_bytes = self._piece_bytes(length)
         buffers = [self._buffer(size_bytes)]
         writing: asyncio.Task[None] | None = None
@@ -141,6 +159,13 @@ class _Body:
             self.ended = self._coming_end
         return filled
 
+    def _note(self, size_bytes: int) -> None:
+        """So much came: whoever sends enough has time for more."""
+        self._window_bytes += size_bytes
+        if self._window_bytes >= self._wanted_bytes:
+            self._window_bytes = 0
+            self._deadline = self._loop.time() + self._idle_seconds
+
     def not_counted(self) -> _NotCounted:
         """What passes in this context is not the client's fault."""
         return _NotCounted(self)
@@ -162,11 +187,38 @@ class _Body:
         if not message.get("more_body", False):
             self._coming_end = Came.WHOLE
         piece = memoryview(message.get("body", b""))
-        self._window_bytes += len(piece)
-        if self._window_bytes >= self._wanted_bytes:
-            self._window_bytes = 0
-            self._deadline = self._loop.time() + self._idle_seconds
+        self._note(len(piece))
         return piece
+
+
+class _DirectBody(_Body):
+    """One body, read from its connection."""
+
+    def __init__(self, receive: Receive, idle_seconds: float, direct: DirectBody, came: bytes) -> None:
+        super().__init__(receive, idle_seconds)
+        self._direct = direct
+        self._left = memoryview(came)
+
+    async def fill(self, view: memoryview) -> int:
+        taken = self._left[: len(view)]
+        view[: len(taken)] = taken
+        filled = len(taken)
+        self._left = self._left[filled:]
+        while filled < len(view) and self._direct.left:
+            try:
+                async with asyncio.timeout_at(self._deadline):
+                    count = await self._direct.read_into(view[filled:])
+            except TimeoutError:
+                self.ended = Came.TOO_SLOW
+                return filled
+            if count == 0:
+                self.ended = Came.CUT_OFF
+                return filled
+            filled += count
+            self._note(count)
+        if not self._direct.left and not self._left:
+            self.ended = Came.WHOLE
+        return filled
 
 
 class _NotCounted:

@@ -21,6 +21,7 @@ from contentplatform.web.app import BY_KEY_PREFIX, EDGE_PREFIXES, FORM_PATH, UPL
 from contentplatform.web.auth import Door
 from contentplatform.web.claim import Part
 from contentplatform.web.console import console_app
+from contentplatform.web.direct_bodies import DirectBodies
 from contentplatform.web.edge import build_edge
 from contentplatform.web.forwarding import Forwarding, networks
 from contentplatform.web.guard import Guard, GuardRules, known_hosts
@@ -74,7 +75,9 @@ def open_site(
         app = _guarded(home, listening_host, stopping)
         welcome = _first_start(home)
     forwarding = Forwarding(Junction(edge, app), networks(settings.server.trusted_proxies))
-    return Site(ZeroCopy(forwarding), welcome, None if edge is None else _quick(edge, forwarding), closing)
+    return Site(
+        DirectBodies(ZeroCopy(forwarding)), welcome, None if edge is None else _quick(edge, forwarding), closing
+    )
 
 
 def _quick(edge: EdgeApp, forwarding: Forwarding) -> Quick:

@@ -40,6 +40,7 @@ from contentplatform.ingest.uploads import (
 from contentplatform.media import OCTET_STREAM
 from contentplatform.web import problems
 from contentplatform.web.access import check_target
+from contentplatform.web.direct_bodies import EXTENSION
 from contentplatform.web.forms import FORM_TYPE, FormLimits, FormReader
 from contentplatform.web.intake import Came, Intake
 
@@ -490,7 +491,10 @@ class _Request:
 
     async def pour(self, intake: Intake, write: Callable[[memoryview], None]) -> Came:
         """Give the body to ``write``."""
-        return await intake.pour(self.receive, write, self.length_or_none())
+        direct = self.scope.get("extensions", {}).get(EXTENSION)
+        came = await intake.pour(self.receive, write, self.length_or_none(), direct)
+        self.body_ended = True
+        return came
 
     async def json(self, intake: Intake) -> Any:
         """The body, a small JSON document; None where nobody is there any more. Raises InvalidRequest."""
