@@ -139,3 +139,11 @@ def test_what_can_t_be_is_refused_in_words(filled: Terminal) -> None:
         filled.run("tokens", "add", "anna", "t", "--scope", Scope.ADMIN.value)
     with pytest.raises(NotFound):
         filled.run("tokens", "revoke", "nothing")
+
+
+def test_the_home_on_aws_has_its_users_in_the_data_folder_of_who_serves(
+    filled: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONTENTPLATFORM_AWS_ACCOUNT_ID", "123456789012")  # nothing is asked of AWS
+    words = ("--home", "aws", "--json", "users", "list")
+    assert [user["name"] for user in json.loads(filled.run(*words))["items"]] == ["anna", "root"]
