@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tracemalloc
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from contentplatform.errors import Archived, Corrupt, NotFound, PlatformError
 from contentplatform.storage.port import BucketRole, ObjectReader, ObjectVersion, PutOptions
@@ -197,6 +200,20 @@ def test_a_file_and_a_folder_of_the_same_name_are_told_apart_whichever_comes_fir
     assert [names.name_of(path) for path in ("v1", "v1/x", "v1/y")] == ["v1", "v1 (2)/x", "v1 (2)/y"]
     names = ArchiveNames()
     assert [names.name_of(path) for path in ("v1/x", "v1")] == ["v1/x", "v1 (2)"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.text(st.sampled_from("aA./\\é\u0301é ~\0:\u202e写"), min_size=1, max_size=12), max_size=12))
+def test_whatever_files_are_called_no_two_get_in_each_other_s_way(paths: list[str]) -> None:
+    names = ArchiveNames()
+    folded = [unicodedata.normalize("NFC", names.name_of(path)).casefold() for path in paths]
+    assert len(set(folded)) == len(folded)
+    for name in folded:
+        segments = name.split("/")
+        assert all(segment.strip(" .") for segment in segments), name
+        assert all(len(segment.encode()) <= 255 and segment[-1] not in " ." for segment in segments), name
+        above = {"/".join(segments[:depth]) for depth in range(1, len(segments))}
+        assert above.isdisjoint(folded), name
 
 
 def test_a_long_name_is_cut_before_its_ending() -> None:
