@@ -3,15 +3,36 @@
 import { announce, fetchPart, isTyping } from "./page.js";
 import { whenChanged } from "./live.js";
 
+const COMES_OR_GOES = new Set(["added", "deleted", "undeleted", "moved", "removed", "reload"]);
+const REFRESH_AT_MOST_EVERY_MILLISECONDS = 1200;
 const NEAR = "1600px";
 const KEPT_PAGES = 40;
+
+// What is at the top of the library now, for whoever looks at the top.
+async function refresh() {
+  if (window.scrollY > 600) return;
+  const part = await fetchPart(window.location.href).catch(() => null);
+  const results = part?.getElementById("results");
+  if (!results || document.getElementById("results")?.contains(document.activeElement)) return;
+  document.getElementById("results")?.replaceWith(results);
+  document.body.dispatchEvent(new CustomEvent("htmx:afterSwap"));
+}
+
+let refreshTimer = 0;
+
+function refreshSoon() {
+  refreshTimer ||= window.setTimeout(async () => {
+    await refresh();
+    refreshTimer = 0;
+  }, REFRESH_AT_MOST_EVERY_MILLISECONDS);
+}
 
 export function startGrid(picked = new Set()) {
   const root = document.querySelector("[data-grid]");
   const stops = [];
-  const grid = { picked, refresh: () => {}, stop: () => stops.forEach((stop) => stop()) };
+  const grid = { picked, refresh, stop: () => stops.forEach((stop) => stop()) };
   if (!root) {
-    grid.refresh = () => window.location.reload();
+    if (document.getElementById("results")) stops.push(whenChanged(refreshSoon));
     return grid;
   }
   const aborted = new AbortController();
@@ -212,18 +233,14 @@ export function startGrid(picked = new Set()) {
     }
     showPicked();
   }
-  stops.push(whenChanged(followBusy));
+  stops.push(
+    whenChanged((kinds) => {
+      followBusy();
+      if (!picked.size && [...kinds].some((kind) => COMES_OR_GOES.has(kind))) refreshSoon();
+    }),
+  );
   const timer = window.setInterval(() => !document.hidden && followBusy(), 2000);
   stops.push(() => window.clearInterval(timer));
-
-  grid.refresh = async () => {
-    if (window.scrollY > 600) return announce("New files are at the top of the library");
-    const part = await fetchPart(window.location.href, signal).catch(() => null);
-    const results = part?.getElementById("results");
-    if (!results) return;
-    document.getElementById("results").replaceWith(results);
-    document.body.dispatchEvent(new CustomEvent("htmx:afterSwap"));
-  };
 
   showPicked();
   return grid;

@@ -3,35 +3,39 @@
 const POLL_MILLISECONDS = 2500;
 const AT_MOST_EVERY_MILLISECONDS = 400;
 
-// Calls back, not too often, whenever something happened; returns what stops it.
+const KINDS = ["added", "replaced", "completed", "failed", "changed", "deleted", "undeleted", "moved", "removed", "reload"];
+
+// Calls back, not too often, with the kinds of what happened; returns what stops it.
 export function whenChanged(callback) {
   let due = 0;
   let pollTimer = 0;
   let source = null;
+  let kinds = new Set();
 
-  const soon = () => {
-    if (due) return;
+  const soon = (kind) => {
+    if (kind) kinds.add(kind);
+    if (due || document.hidden) return;
     due = window.setTimeout(() => {
+      const told = kinds;
       due = 0;
-      if (!document.hidden) callback();
+      kinds = new Set();
+      callback(told);
     }, AT_MOST_EVERY_MILLISECONDS);
   };
   const poll = () => {
-    pollTimer ||= window.setInterval(soon, POLL_MILLISECONDS);
+    pollTimer ||= window.setInterval(() => soon("reload"), POLL_MILLISECONDS);
   };
 
   try {
     source = new EventSource("/api/v1/events");
-    source.onmessage = soon;
-    for (const what of ["change", "added", "replaced", "completed", "failed", "changed", "deleted", "undeleted", "moved", "removed", "file", "reset", "gap"])
-      source.addEventListener(what, soon);
+    for (const kind of KINDS) source.addEventListener(kind, () => soon(kind));
     source.onerror = () => {
       if (source.readyState === EventSource.CLOSED) poll();
     };
   } catch {
     poll();
   }
-  const onShow = () => !document.hidden && soon();
+  const onShow = () => !document.hidden && kinds.size && soon();
   document.addEventListener("visibilitychange", onShow);
   return () => {
     source?.close();
