@@ -87,8 +87,7 @@ class ImageRequests:
         elif image_path(options, key) != request.path:
             return _moved(options, key, version)
         accept = request.header(b"accept")
-        order = await self._in_thread(lambda: self._transformer.order(key, options, accept))
-        picture = await self._in_thread(lambda: self._transformer.kept(order))
+        order, picture = await self._in_thread(lambda: self._looked_up(key, options, accept))
         result = Result.HIT
         if picture is None:
             try:
@@ -107,6 +106,10 @@ class ImageRequests:
             policy=CORS_HEADERS,
             result=result,
         )
+
+    def _looked_up(self, key: str, options: ImageOptions, accept: str) -> tuple[Order, KeptPicture | None]:
+        order = self._transformer.order(key, options, accept)
+        return order, self._transformer.kept(order)
 
     async def _made(self, order: Order, client: str) -> KeptPicture:
         future = self._transformer.make(order, client)

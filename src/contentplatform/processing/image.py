@@ -445,15 +445,17 @@ def _shrunk(picture: Picture, preset: ImagePreset) -> pyvips.Image:
     return shrunk(picture, *fitted(picture.width, picture.height, preset))
 
 
-def shrunk(picture: Picture, width: int, height: int, *, quickly: bool = False) -> pyvips.Image:
+def shrunk(picture: Picture, width: int, height: int, *, quickly: bool = False, streamed: bool = False) -> pyvips.Image:
     """The first frame in this upright size, in sRGB, in memory: one decode, as small as quality allows.
 
-    ``quickly``: for somebody who waits.
+    ``quickly``: for somebody who waits. ``streamed``: to be read once from top to bottom, so an upright picture need
+    not be held.
     """
     if picture.orientation >= _FIRST_SIDEWAYS:
         width, height = height, width
     shrink = _quick_shrink(picture, width, height) if quickly else _shrink(picture, width, height)
-    return _upright(_to_srgb(_resized(picture.first_frame(shrink), width, height)), picture)
+    image = _to_srgb(_resized(picture.first_frame(shrink), width, height))
+    return image if streamed and picture.orientation == _UPRIGHT else _upright(image, picture)
 
 
 def full(picture: Picture, *, animated: bool) -> pyvips.Image:

@@ -31,7 +31,8 @@ def transform(request: Mapping[str, Any], source: int) -> Mapping[str, Any]:
     try:
         picture = open_picture(request["content_type"], source, ImageLimits(**request["limits"]))
         plan = planned(picture.width, picture.height, wanted)
-        image = _cut(shrunk(picture, plan.width, plan.height, quickly=True), plan, smart=wanted.smart)
+        image = shrunk(picture, plan.width, plan.height, quickly=True, streamed=not plan.cuts)
+        image = _cut(image, plan, smart=wanted.smart)
         if not TRANSFORMATION_FORMATS[wanted.format].keeps_transparency:
             image = on_white(image)
         image, keep = credited(image, describe(picture.embedded).credit)
