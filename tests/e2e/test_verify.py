@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,9 +16,10 @@ from contentplatform.catalog.port import SearchQuery, walk_records
 from contentplatform.clock import RandomIds
 from contentplatform.config import ProcessingSettings, Settings
 from contentplatform.drivers.volumes import Encryption, encryption_of
-from contentplatform.storage.port import BucketRole, walk_versions
+from contentplatform.storage.port import BucketRole, PutOptions, walk_versions
+from contentplatform.verify.edge import Thumbnail
 from contentplatform.verify.local import LocalChecks
-from contentplatform.verify.report import Report, Verdict
+from contentplatform.verify.report import Report, Verdict, judged
 from contentplatform.verify.verification import FOLDER, Verification
 from contentplatform.worker import Worker
 
@@ -63,8 +65,9 @@ def test_a_healthy_home_passes_and_what_is_not_built_says_so(opened: Opened) -> 
     assert failed(report) == set()
     assert report.healthy
     not_built = {row.name for row in report.rows if row.verdict is Verdict.NOT_BUILT}
-    assert "edge answers" in not_built
+    assert "metrics" in not_built
     assert {row.name for row in report.rows if row.verdict is Verdict.PASSED} >= {
+        "edge answers",
         "an image goes through",
         "a video goes through",
         "a sound goes through",
@@ -84,6 +87,19 @@ def test_a_run_removes_every_version_of_what_it_made(opened: Opened) -> None:
     assert not [key for key in left if FOLDER in key or report.run in key]
     assert "mine.txt" in left
     assert [record.file_path for record in walk_records(home.catalog, SearchQuery())] == ["mine.txt"]
+
+
+def test_an_edge_that_serves_something_else_fails_its_check(opened: Opened) -> None:
+    home = opened()
+    checks = LocalChecks(home)
+    body = b"not the thumbnail"
+    home.store.put(BucketRole.PROCESSED, "processed/thumbnails/x.jpg", BytesIO(body), PutOptions("image/jpeg"))
+    [edge] = [check for title, check in checks.after("run") if title == "edge answers"]
+    for sha256, verdict in ((hashlib.sha256(body).hexdigest(), Verdict.PASSED), ("0" * 64, Verdict.FAILED)):
+        checks._thumbnail = Thumbnail("processed/thumbnails/x.jpg", sha256, "image/jpeg")
+        assert judged("edge answers", edge).verdict is verdict
+    checks._thumbnail = None
+    assert "no photo went through" in judged("edge answers", edge).detail
 
 
 def test_an_image_that_is_refused_fails_the_check(opened: Opened) -> None:

@@ -291,8 +291,11 @@ class LocalHome(Home):
             open_options=given.images_open_options,
         )
 
-    def edge_app(self) -> EdgeApp:
-        """A new edge for this process, as an ASGI application; whoever asks closes it."""
+    def edge_app(self, *, logged: bool = True) -> EdgeApp:
+        """A new edge for this process, as an ASGI application; whoever asks closes it.
+
+        ``logged``: whether its requests are written into the access log, if the settings want one.
+        """
         from contentplatform.delivery.access_log import FOLDER_NAME, AccessLog, Addresses  # noqa: PLC0415
         from contentplatform.delivery.origin import Origin  # noqa: PLC0415
         from contentplatform.delivery.serving import EdgeApp, EdgeOptions  # noqa: PLC0415
@@ -313,7 +316,7 @@ class LocalHome(Home):
             self.database,
             clock,
             self._ids,
-            access_log if given.log_requests else None,
+            access_log if given.log_requests and logged else None,
             EdgeStatistics(self.database, clock),
             EdgeOptions(
                 private_prefix=settings.ingest.private_prefix,

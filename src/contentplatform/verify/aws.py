@@ -5,14 +5,12 @@ What is right is read from the same data that the templates are rendered from.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -28,6 +26,7 @@ from contentplatform.monitoring.alarms import ALARMS
 from contentplatform.storage.lifecycle import LifecycleRule, Tiering, bucket_name, lifecycle_rules
 from contentplatform.storage.port import BucketRole
 from contentplatform.storage.safeguards import REPLICATION
+from contentplatform.verify.edge import Thumbnail, check_edge, thumbnail_of
 from contentplatform.verify.report import FailedCheck, UnsureCheck
 from contentplatform.verify.verification import HomeChecks
 from contentplatform.workflow.asl import to_asl
@@ -44,13 +43,6 @@ _LOOK_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 30
 
 
-@dataclass(frozen=True, slots=True)
-class _Photo:
-    key: str
-    sha256: str
-    content_type: str
-
-
 class AwsChecks(HomeChecks):
     """The resources of the home on AWS, through the services' own interfaces."""
 
@@ -60,7 +52,7 @@ class AwsChecks(HomeChecks):
         self._settings = home.platform.settings
         self._stopping = stopping
         self._regions = bucket_regions(self._settings)
-        self._photo: _Photo | None = None
+        self._thumbnail: Thumbnail | None = None
 
     def before(self, run: str) -> Iterator[tuple[str, Callable[[], str]]]:
         del run
@@ -84,9 +76,7 @@ class AwsChecks(HomeChecks):
         yield "metrics arrive", self._metrics
 
     def shown(self, record: Record) -> None:
-        for rendition in record.renditions:
-            if rendition.name == "thumbnail":
-                self._photo = _Photo(rendition.key, rendition.sha256, rendition.content_type)
+        self._thumbnail = thumbnail_of(record)
 
     def takes_films(self) -> bool:
         return False
@@ -290,20 +280,8 @@ class AwsChecks(HomeChecks):
     # -- what goes out ---------------------------------------------------------------------------------------
 
     def _edge(self) -> str:
-        if self._photo is None:
-            raise FailedCheck("no photo went through, so that nothing is there to be asked for")
-        url = self._platform.edge.url(self._photo.key, self._photo.sha256)
-        status, headers, body = self._fetch(url)
-        if status != 200:
-            raise FailedCheck(f"{url} answers {status}")
-        if hashlib.sha256(body).hexdigest() != self._photo.sha256:
-            raise FailedCheck(f"{url} answers with other bytes than the rendition's")
-        if headers.get("content-type", "").partition(";")[0] != self._photo.content_type:
-            raise FailedCheck(f"{url} says that it is {headers.get('content-type')}")
-        missing, _, _ = self._fetch(self._platform.edge.url(f"{self._photo.key}.nothing", "0" * 64))
-        if missing not in {403, 404}:
-            raise FailedCheck(f"what is not there answers {missing}")
-        return f"{urlsplit(url).hostname} serves the thumbnail, byte for byte"
+        found = check_edge(self._platform.edge, self._thumbnail, self._fetch)
+        return f"CloudFront {found}"
 
     def _fetch(self, url: str) -> tuple[int, dict[str, str], bytes]:
         parts = urlsplit(url)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from contentplatform.app import LocalHome
 from contentplatform.catalog.port import Record
@@ -10,6 +13,7 @@ from contentplatform.drivers.volumes import Encryption, encryption_of
 from contentplatform.findings import CheckRun, Severity, run_checks
 from contentplatform.processing.gates import look_at_versions
 from contentplatform.storage.port import BucketRole
+from contentplatform.verify.edge import Thumbnail, check_edge, thumbnail_of
 from contentplatform.verify.report import FailedCheck, UnsureCheck
 from contentplatform.verify.verification import HomeChecks
 
@@ -20,6 +24,7 @@ class LocalChecks(HomeChecks):
     def __init__(self, home: LocalHome) -> None:
         self._home = home
         self._platform = home.platform
+        self._thumbnail: Thumbnail | None = None
 
     def before(self, run: str) -> Iterator[tuple[str, Callable[[], str]]]:
         del run
@@ -29,11 +34,12 @@ class LocalChecks(HomeChecks):
 
     def after(self, run: str) -> Iterator[tuple[str, Callable[[], str]]]:
         del run
+        yield "edge answers", self._edge
         yield "nobody else can read the files", self._permissions
         yield "files are encrypted at rest", self._encryption
 
     def shown(self, record: Record) -> None:
-        """Nothing more is looked at."""
+        self._thumbnail = thumbnail_of(record)
 
     def takes_films(self) -> bool:
         return True
@@ -47,7 +53,6 @@ class LocalChecks(HomeChecks):
 
     def not_built(self) -> tuple[tuple[str, str], ...]:
         return (
-            ("edge answers", "server"),
             ("replication configured and at least 90 % complete", "second copy"),
             ("lifecycle rules are applied", "moving between tiers"),
             ("metrics", "monitoring"),
@@ -74,6 +79,14 @@ class LocalChecks(HomeChecks):
             raise FailedCheck("; ".join(closed))
         return ", ".join(f"{gate.name} {gate.version}" for gate in gates)
 
+    def _edge(self) -> str:
+        app = self._home.edge_app(logged=False)
+        try:
+            found = check_edge(self._platform.edge, self._thumbnail, lambda url: asyncio.run(_asked(app, url)))
+        finally:
+            app.close()
+        return f"it {found}"
+
     def _permissions(self) -> str:
         folder = self._platform.settings.data_folder
         mode = folder.stat().st_mode & 0o777
@@ -89,3 +102,37 @@ class LocalChecks(HomeChecks):
                 raise UnsureCheck("off, and the volume below is not encrypted")
             case Encryption.UNKNOWN:
                 raise UnsureCheck("off, and it can't be told whether the volume below is encrypted")
+
+
+async def _asked(app: Any, url: str) -> tuple[int, Mapping[str, str], bytes]:
+    """The answer of an application in this process: whether a server runs is not what is asked."""
+    parts = urlsplit(url)
+    status, headers, pieces = 0, {}, []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Mapping[str, Any]) -> None:
+        nonlocal status, headers
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in message["headers"]}
+        else:
+            pieces.append(bytes(message.get("body", b"")))
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": unquote(parts.path),
+        "raw_path": parts.path.encode("ascii"),
+        "query_string": parts.query.encode("ascii"),
+        "root_path": "",
+        "headers": [(b"host", b"localhost"), (b"user-agent", b"contentplatform-verify")],
+        "client": ("127.0.0.1", 0),
+        "server": ("127.0.0.1", 0),
+    }
+    await app(scope, receive, send)
+    return status, headers, b"".join(pieces)
