@@ -36,12 +36,19 @@ PEOPLE = {
 class UploadSite:
     """The application, and what it acts on. Each request is one of ``ann``'s unless it says another name."""
 
-    def __init__(self, folder: Path, allowance: Allowance | None = None, *, idle_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        allowance: Allowance | None = None,
+        *,
+        idle_seconds: float = 5.0,
+        rules: UploadRules = RULES,
+    ) -> None:
         self.clock = FakeClock()
         self.database = Database(folder / "catalog.db", [STORAGE_SCHEMA, SCHEMA], new_uuid="a")
         self.store = LocalObjectStore(self.database, folder, self.clock, SequentialIds())
-        self.uploads = LocalUploads(self.database, self.store, self.clock, SequentialIds(1_000), RULES, allowance)
-        options = UploadOptions(max_bytes=RULES.max_bytes, idle_seconds=idle_seconds, form_files=5)
+        self.uploads = LocalUploads(self.database, self.store, self.clock, SequentialIds(1_000), rules, allowance)
+        options = UploadOptions(max_bytes=rules.max_bytes, idle_seconds=idle_seconds, form_files=5)
         self.app = UploadsApp(self.uploads, principal_of, options)
         self.runner = asyncio.Runner()
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://site")
