@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from http.cookies import SimpleCookie
 from io import BytesIO
@@ -491,3 +491,17 @@ def test_a_compressed_body_is_refused_before_it_is_read(house: House, path: str,
     answer = house.ask("POST", path, headers=headers, content=bomb)
     assert answer.status_code == 415
     assert answer.headers["accept-encoding"] == "identity"
+
+
+def test_a_body_that_is_too_large_is_no_fault_of_ours(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b"name=" + b"x" * 65_536
+
+    form, document = "application/x-www-form-urlencoded", "application/json"
+    browser = house.browser(house.user())
+    headers = {**OURS, "X-CSRF-Token": browser.csrf_token()}
+    for path, kind in (("/sign-in", form), ("/api/v1/tokens", document), ("/settings/tokens", form)):
+        answer = browser.ask("POST", path, {**headers, "Content-Type": kind}, content=endless())
+        assert answer.status_code == 413, path
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

@@ -118,7 +118,7 @@ class Site:
         try:
             await self._part(scope)(scope, receive, note_begin)
         except Exception as error:  # the outermost edge: said once in the log, and without internals to the other side
-            problem = problems.of_error(error) if isinstance(error, PlatformError) else problems.internal()
+            problem = _problem_of(error)
             if problem.kind.status is HTTPStatus.INTERNAL_SERVER_ERROR:
                 log.event(
                     _logger, logging.ERROR, "request failed", path=loggable(scope["path"]), method=scope["method"]
@@ -130,6 +130,12 @@ class Site:
     def _part(self, scope: Scope) -> ASGIApp:
         method, path = scope["method"], scope["path"]
         return next((mount.part for mount in self._mounts if mount.takes(method, path)), nothing_there)
+
+
+def _problem_of(error: Exception) -> problems.Problem:
+    if isinstance(error, PlatformError):
+        return problems.of_error(error)
+    return problems.of_refusal(error) if isinstance(error, problems.Refusal) else problems.internal()
 
 
 class Health:
