@@ -29,7 +29,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from contentplatform import errors
-from contentplatform.catalog.port import Record, RecordPage, Rendition, SearchQuery
+from contentplatform.catalog.port import Facets, Figure, Record, RecordPage, Rendition, SearchQuery
 from contentplatform.clock import Clock, SystemClock, parse_timestamp, timestamp
 from contentplatform.errors import ErrorCode, PlatformError
 from contentplatform.ingest.library import Edit
@@ -171,6 +171,21 @@ class Client:
         """A page of files that match, the newest upload first."""
         page = self._json("GET", "/files", params={**_asked(query), "limit": limit, **_given(cursor=cursor)})
         return RecordPage(tuple(map(record_of, page["items"])), page["next"])
+
+    def facets(self, query: SearchQuery) -> Facets:
+        """How many files a search finds, by what it can be narrowed to."""
+        told = self._json("GET", "/facets", params=_asked(query))
+        by: dict[str, dict[str, Figure]] = {
+            sort: {each["value"]: Figure(each["count"], each["capped"]) for each in told[sort]}
+            for sort in ("kinds", "statuses", "tags", "folders")
+        }
+        return Facets(
+            total=Figure(**told["total"]),
+            kinds={MediaKind(name): figure for name, figure in by["kinds"].items()},
+            statuses={ProcessingStatus(name): figure for name, figure in by["statuses"].items()},
+            tags=by["tags"],
+            folders=by["folders"],
+        )
 
     def record(self, key: str) -> Record:
         """The record of the file under a key, removed or not. Raises NotFound."""

@@ -35,6 +35,8 @@ SOURCE: Final = ROOT / "src" / "contentplatform"
 TESTS: Final = ROOT / "tests"
 DOCS: Final = ROOT / "docs"
 PAGES: Final = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+TAKES_A_VALUE: Final = frozenset({"--data", "--config", "--home", "--server"})
+"""Of the options that stand before a command, those behind which another word stands."""
 NOT_BUILT: Final = "not built"
 NOT_ANSWERED: Final = "not answered"
 SHOW_AWS: Final = ("infra/", "aws/", "contract/", "unit/test_lambda_", "e2e/test_prove_on_aws.py")
@@ -145,7 +147,12 @@ def check_command(words: list[str]) -> None:
     for position, word in enumerate(words):
         if word.startswith("-"):
             assert word in known, f"{' '.join(words)}: there is no option {word}"
-        elif isinstance(command, click.Group) and words[position - 1] not in {"--data", "--config", "--home"}:
+        elif isinstance(command, click.Group) and words[position - 1] not in {
+            "--data",
+            "--config",
+            "--home",
+            "--server",
+        }:
             if not word.islower():
                 return  # COMMAND, or an ellipsis
             assert word in command.commands, f"{' '.join(words)}: there is no command {word}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,12 @@ if TYPE_CHECKING:
     default=HomeName.LOCAL.value,
     help="This machine, or the home on AWS that `deploy` made [default: $CONTENTPLATFORM_HOME, else local].",
 )
+@click.option(
+    "--server",
+    metavar="URL",
+    envvar="CONTENTPLATFORM_SERVER",
+    help="Let this server do it, with the token in $CONTENTPLATFORM_TOKEN [default: $CONTENTPLATFORM_SERVER].",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout; words go to stderr.")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens, as JSON lines on stderr.")
 @click.version_option(__version__, prog_name="contentplatform")
@@ -51,6 +58,7 @@ def cli(
     data_folder: Path | None,
     config_file: Path | None,
     home_name: str,
+    server: str | None,
     *,
     as_json: bool,
     verbose: bool,
@@ -64,6 +72,8 @@ def cli(
     context.obj = Session(
         output=Output(as_json=as_json),
         home_name=name,
+        server=server or None,
+        token=os.environ.get("CONTENTPLATFORM_TOKEN"),
         load_settings=lambda: config.load(
             data_folder=data_folder, config_file=config_file, deployed=name is HomeName.AWS
         ),

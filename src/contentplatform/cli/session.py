@@ -13,7 +13,7 @@ import click
 
 from contentplatform.cli.output import Output
 from contentplatform.config import Settings
-from contentplatform.errors import InvalidRequest
+from contentplatform.errors import InvalidRequest, Unauthenticated
 
 if TYPE_CHECKING:
     from contentplatform.app import AwsHome, Home, LocalHome, Platform
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LOCAL_PAUSE_SECONDS: Final = 0.05
 _AWS_PAUSE_SECONDS: Final = 0.25
-"""Each look costs requests there."""
+"""Each look costs requests there, and at a server."""
 
 
 class HomeName(StrEnum):
@@ -40,6 +40,10 @@ class Session:
     load_settings: Callable[[], Settings]
     arguments: tuple[str, ...] = ()
     """The shared options as they were given, for a child that is to find the same home."""
+    server: str | None = None
+    """The address of a server that does the work, instead of a home that is opened here."""
+    token: str | None = None
+    """By which it lets us in."""
     _home: Home | None = field(default=None)
 
     @property
@@ -50,8 +54,21 @@ class Session:
             from contentplatform.app import open_aws, open_local  # noqa: PLC0415
 
             settings = self.load_settings()
+            if self.server is not None:
+                self._home = self._remote(settings)
+                return self._home
             self._home = open_local(settings) if self.home_name is HomeName.LOCAL else open_aws(settings)
         return self._home
+
+    def _remote(self, settings: Settings) -> Home:
+        from contentplatform.cli.remote import RemoteHome  # noqa: PLC0415 - as above
+        from contentplatform.client import Client  # noqa: PLC0415 - as above
+
+        if not self.token:
+            raise Unauthenticated(
+                f"asking {self.server}", "no token was given", hint="Put one into $CONTENTPLATFORM_TOKEN"
+            )
+        return RemoteHome(Client(str(self.server), self.token), settings)
 
     @property
     def local(self) -> LocalHome:
@@ -64,7 +81,7 @@ class Session:
 
         if not isinstance(self.home, LocalHome):
             raise InvalidRequest(
-                "starting this command", "it is for the home on this machine; AWS does this work itself there"
+                "starting this command", "it is for the home on this machine; AWS, or the server, does this work itself"
             )
         return self.home
 
@@ -93,12 +110,14 @@ class Hands:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._home = session.home
-        self._pause_seconds = _LOCAL_PAUSE_SECONDS if session.aws is None else _AWS_PAUSE_SECONDS
+        self._pause_seconds = _LOCAL_PAUSE_SECONDS
+        if session.aws is not None or session.server is not None:
+            self._pause_seconds = _AWS_PAUSE_SECONDS
         self._own: Worker | None = None
 
     def see_to_it(self) -> None:
         """Begin to work here if nobody works for this home (any more)."""
-        if self._own is None and not self._home.workers():
+        if self._session.server is None and self._own is None and not self._home.workers():
             from contentplatform.worker import Worker  # noqa: PLC0415
 
             self._own = Worker(self._session.local)

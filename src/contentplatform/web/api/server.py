@@ -10,6 +10,8 @@ from fastapi import Query
 from contentplatform import __version__
 from contentplatform.app import LocalHome
 from contentplatform.delivery.statistics import Minute, together
+from contentplatform.storage.lifecycle import bucket_name
+from contentplatform.storage.port import BucketRole
 from contentplatform.web import problems
 from contentplatform.web.api.route import failures, new_router
 from contentplatform.web.api.serving import Administrator, AHome, Reader
@@ -27,6 +29,7 @@ def get_server(home: AHome, _reader: Reader) -> Server:
     return Server(
         version=__version__,
         home="local" if isinstance(home, LocalHome) else "aws",
+        bucket=bucket_name(BucketRole.PRIMARY, settings.storage.bucket_suffix),
         private_prefix=settings.ingest.private_prefix,
         public_url=settings.server.public_url,
         edge_url=settings.server.edge_url,

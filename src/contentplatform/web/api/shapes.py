@@ -854,6 +854,7 @@ class Server(Answer):
 
     version: str
     home: str = Field(description="`local` or `aws`.")
+    bucket: str = Field(description="The name of the bucket of originals.")
     private_prefix: str = Field(description="Files under it have no public links.")
     public_url: str
     edge_url: str
