@@ -40,7 +40,7 @@ def exchange(at: datetime = AT, *, client: Any = ("192.0.2.77", 40_000), **heade
         "headers": told,
         "client": client,
     }
-    return Exchange(at, scope, 200, 5_120, "Hit", "id-1", 0.25, 0.125, "image/webp", 5_000, None, "", "a.png")
+    return Exchange(at, scope, 200, 5_120, "Hit", "id-1", 0.25, 0.125, "image/webp", 5_000, None, "a.png")
 
 
 def fields(line: bytes) -> list[str]:

@@ -96,10 +96,29 @@ class Exchange(NamedTuple):
     content_type: str
     content_length: int
     part: Slice | None = None
-    stem: str = ""
-    """The path as it is written, where that is known to be harmless; empty: the scope's."""
     original: str = ""
     """The key of the original that was asked for, where that is known."""
+
+
+class Fixed(NamedTuple):
+    """What of a line is the same for every request for the same thing."""
+
+    asked: str
+    """Method, distribution, path and status."""
+    query: str
+    result: str
+    content: str
+    """Type, length and range, and the line's end."""
+
+
+def fixed_of_file(path: bytes, query: bytes, status: int, content_type: str, length: int) -> Fixed:
+    """Of a hit: a whole file by GET, or the news that it has not changed."""
+    asked = _asked("GET", address_field(path), status)
+    return Fixed(asked, _query(query), "Hit", f"{_type(content_type)}\t{length}\t-\t-\n")
+
+
+def _asked(method: str, path: str, status: int) -> str:
+    return f"{method}\t{HOST_NAME}\t{path}\t{status:03}"
 
 
 # -- lines ----------------------------------------------------------------------------------------------------------
@@ -115,9 +134,37 @@ class Lines:
 
     def line(self, exchange: Exchange) -> bytes:
         """The line of an exchange: exactly 33 fields, and one line's end."""
-        scope, result, part = exchange.scope, exchange.result, exchange.part
+        scope, part = exchange.scope, exchange.part
+        begin, end = (str(part.first), str(part.last)) if part is not None else (_NONE, _NONE)
+        content_type, length = exchange.content_type, exchange.content_length
+        return self.line_of(
+            exchange.at,
+            scope,
+            exchange.sent_bytes,
+            Fixed(
+                _asked(_method(scope["method"]), address_field(scope.get("raw_path", b"")), exchange.status),
+                _query(scope["query_string"]),
+                exchange.result,
+                f"{_type(content_type)}\t{length}\t{begin}\t{end}\n",
+            ),
+            exchange.request_id,
+            exchange.taken_seconds,
+            exchange.first_byte_seconds,
+        )
+
+    def line_of(
+        self,
+        at: datetime,
+        scope: Mapping[str, Any],
+        sent_bytes: int,
+        fixed: Fixed,
+        request_id: str,
+        taken: float,
+        first: float,
+    ) -> bytes:
+        """The same, of what is known already and what is not."""
         host = agent = referer = forwarded = b""
-        received = _LINE_BYTES
+        received = _LINE_BYTES + len(scope.get("raw_path", b"")) + len(scope["query_string"])
         for name, value in scope["headers"]:
             received += len(name) + len(value) + 4
             if name == b"host":
@@ -128,27 +175,18 @@ class Lines:
                 referer = value
             elif name == b"x-forwarded-for":
                 forwarded = value
-        address, query = scope.get("raw_path", b""), scope["query_string"]
-        received += len(address) + len(query)
-        client = scope.get("client") or _NO_CLIENT
-        at = exchange.at
+        address, port = scope.get("client") or _NO_CLIENT
         known = (at.second, at.minute, at.hour, at.day)
         if known != self._known:
             self._known, self._second = known, at.strftime("%Y-%m-%d\t%H:%M:%S")
-        begin, end = (str(part.first), str(part.last)) if part is not None else (_NONE, _NONE)
-        taken, first = exchange.taken_seconds, exchange.first_byte_seconds
+        asked, query, result, content = fixed
         return (
-            f"{self._second}\t{EDGE_NAME}\t{exchange.sent_bytes}\t{self._address(client[0])}\t{_method(scope['method'])}"
-            f"\t{HOST_NAME}\t{exchange.stem or address_field(address)}\t{exchange.status:03}"
-            f"\t{field(referer)}\t{field(agent)}\t{_query(query)}\t-\t{result}\t{exchange.request_id}\t{field(host)}"
+            f"{self._second}\t{EDGE_NAME}\t{sent_bytes}\t{masked(address, self._addresses)}\t{asked}"
+            f"\t{field(referer)}\t{field(agent)}\t{query}\t-\t{result}\t{request_id}\t{field(host)}"
             f"\t{scope.get('scheme', 'http')}\t{received}\t{_seconds(taken)}"
             f"\t{self._forwarded(forwarded) if forwarded else _NONE}\t-\t-\t{result}"
-            f"\tHTTP/{scope.get('http_version', '1.1')}\t-\t-\t{client[1]}\t{_seconds(first)}\t{result}"
-            f"\t{_type(exchange.content_type)}\t{exchange.content_length}\t{begin}\t{end}\n"
+            f"\tHTTP/{scope.get('http_version', '1.1')}\t-\t-\t{port}\t{_seconds(first)}\t{result}\t{content}"
         ).encode("ascii")
-
-    def _address(self, text: str) -> str:
-        return masked(text, self._addresses)
 
     def _forwarded(self, value: bytes) -> str:
         return field(value) if self._addresses is Addresses.FULL else _NONE

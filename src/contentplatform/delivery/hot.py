@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from contentplatform.delivery.access_log import Fixed, fixed_of_file
 from contentplatform.delivery.answers import Content, Headers, Result
 from contentplatform.delivery.headers import of_content, of_not_modified
 from contentplatform.delivery.origin import Found, OpenFile
@@ -42,6 +43,9 @@ class Face:
     wire: bytes
     """Status line and headers as HTTP/1.1 writes them, without the blank line behind them."""
     wire_not_modified: bytes
+    line: Fixed
+    """What the access log says of it each time."""
+    line_not_modified: Fixed
 
 
 @dataclass(slots=True)
@@ -57,8 +61,7 @@ class HotFile:
     """The same content, gzipped."""
     seen_change: int
     """The newest change that is known not to have touched it."""
-    stem: str
-    """The path, as the access log writes it."""
+    alias: Alias
     faces: dict[tuple[bool, bool], Face] = field(default_factory=dict)
 
     @property
@@ -82,6 +85,8 @@ class HotFile:
                 f'"{content.etag}"'.encode("ascii"),
                 _wire(b"200 OK", headers),
                 _wire(b"304 Not Modified", not_modified),
+                fixed_of_file(*self.alias, 200, content.content_type, len(content.body)),
+                fixed_of_file(*self.alias, 304, content.content_type, 0),
             )
         return known
 
@@ -113,10 +118,10 @@ def packed(content: Content) -> Content | None:
     )
 
 
-def kept(found: Found, content: Content, opened: OpenFile | None, seen_change: int, stem: str) -> HotFile:
+def kept(found: Found, content: Content, opened: OpenFile | None, seen_change: int, alias: Alias) -> HotFile:
     """A file as it is kept."""
     content = replace(content, result=Result.HIT)
-    return HotFile(found, content, opened, packed(content), seen_change, stem)
+    return HotFile(found, content, opened, packed(content), seen_change, alias)
 
 
 class HotFiles:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Final
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
 
 from contentplatform import log
 from contentplatform.clock import Clock
-from contentplatform.delivery.access_log import AccessLog, Addresses, Exchange, Lines
+from contentplatform.delivery.access_log import AccessLog, Addresses, Exchange, Fixed, Lines
 from contentplatform.delivery.statistics import NOTED_LIMIT, EdgeStatistics, Tally
 from contentplatform.errors import PlatformError
 
@@ -47,17 +49,38 @@ class EdgeRecorder:
 
     def note(self, exchange: Exchange) -> None:
         """Count an exchange, and keep its line for the thread. Quick."""
-        what = (exchange.result, exchange.status)
+        line = self._format.line(exchange) if self._log is not None else b""
+        self._note(exchange.result, exchange.status, exchange.sent_bytes, exchange.original, line)
+
+    def note_file(
+        self,
+        at: datetime,
+        scope: Mapping[str, Any],
+        status: int,
+        sent_bytes: int,
+        fixed: Fixed,
+        request_id: str,
+        taken: float,
+        original: str,
+    ) -> None:
+        """The same of a kept file, of which most is known already. Quicker."""
+        line = b""
+        if self._log is not None:
+            line = self._format.line_of(at, scope, sent_bytes, fixed, request_id, taken, taken)
+        self._note(fixed.result, status, sent_bytes, original, line)
+
+    def _note(self, result: str, status: int, sent_bytes: int, original: str, line: bytes) -> None:
+        what = (result, status)
         with self._lock:
             tally = self._counted.get(what)
             if tally is None:
                 tally = self._counted[what] = Tally()
             tally.requests += 1
-            tally.sent_bytes += exchange.sent_bytes
-            if exchange.original and len(self._asked_for) < NOTED_LIMIT:
-                self._asked_for.add(exchange.original)
-            if self._log is not None:
-                self._lines.append(self._format.line(exchange))
+            tally.sent_bytes += sent_bytes
+            if original and len(self._asked_for) < NOTED_LIMIT:
+                self._asked_for.add(original)
+            if line:
+                self._lines.append(line)
 
     def start(self) -> None:
         """Begin; what dead processes left is stored first. Idempotent."""

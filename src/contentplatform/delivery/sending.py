@@ -20,6 +20,7 @@ from contentplatform.delivery.headers import of_content, of_not_modified, of_opt
 from contentplatform.delivery.hot import Face, HotFile, size_of
 from contentplatform.delivery.origin import OpenFile
 from contentplatform.delivery.ranges import Slice, Unsatisfiable, asked_for
+from contentplatform.delivery.recording import EdgeRecorder
 from contentplatform.delivery.rules import HeaderPolicy
 
 Scope = MutableMapping[str, Any]
@@ -39,7 +40,7 @@ class Sender:
     Args:
         clock: how long answers took, and when.
         ids: of requests.
-        note: where exchanges are noted.
+        recorder: where exchanges are noted.
         threads: read files.
         secure: whether viewers come by TLS even where the server does not see it.
     """
@@ -48,13 +49,13 @@ class Sender:
         self,
         clock: Clock,
         ids: IdSource,
-        note: Callable[[Exchange], None],
+        recorder: EdgeRecorder,
         threads: ThreadPoolExecutor,
         *,
         secure: bool,
     ) -> None:
         self._clock = clock
-        self._note_exchange = note
+        self._recorder = recorder
         self._threads = threads
         self._secure = secure
         self._id_prefix = ids.new_id()[-20:]
@@ -97,24 +98,12 @@ class Sender:
         self, scope: Scope, file: HotFile, face: Face, result: str, identifier: str, started: float, *, whole: bool
     ) -> None:
         taken = self._clock.monotonic_seconds() - started
-        length = len(face.content.body) if whole else 0
-        self._note_exchange(
-            Exchange(
-                self._clock.now(),
-                scope,
-                200 if whole else 304,
-                face.header_bytes + length if whole else face.not_modified_bytes,
-                result,
-                identifier,
-                taken,
-                taken,
-                face.content.content_type,
-                length,
-                None,
-                file.stem,
-                file.found.original,
-            )
-        )
+        fixed = face.line if whole else face.line_not_modified
+        if result != fixed.result:
+            fixed = fixed._replace(result=result)
+        sent = face.header_bytes + len(face.content.body) if whole else face.not_modified_bytes
+        status = 200 if whole else 304
+        self._recorder.note_file(self._clock.now(), scope, status, sent, fixed, identifier, taken, file.found.original)
 
     # -- everything else ------------------------------------------------------------------------------------------
 
@@ -252,7 +241,7 @@ class Sender:
         first_byte: float | None = None,
     ) -> None:
         ended = self._clock.monotonic_seconds()
-        self._note_exchange(
+        self._recorder.note(
             Exchange(
                 at=self._clock.now(),
                 scope=scope,

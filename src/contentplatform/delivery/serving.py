@@ -140,7 +140,7 @@ class EdgeApp:
         self._listeners: list[Callable[[tuple[str, ...]], None]] = []
         self._closing: list[Callable[[], None]] = []
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="edge")
-        self._sender = Sender(clock, ids, self._recorder.note, self._threads, secure=options.secure)
+        self._sender = Sender(clock, ids, self._recorder, self._threads, secure=options.secure)
         self._asked_this_turn = False
         self._seen_version = -1
         self._seen_change = -1
@@ -365,7 +365,7 @@ class EdgeApp:
         under_way = self._fetching.get(alias)
         if under_way is None:
             loop = asyncio.get_running_loop()
-            under_way = loop.run_in_executor(self._threads, self._fetch, key, behaviour, version, path)
+            under_way = loop.run_in_executor(self._threads, self._fetch, key, behaviour, version, alias)
             self._fetching[alias] = under_way
             under_way.add_done_callback(lambda done: self._fetched(alias, done))
         file = await asyncio.shield(under_way)
@@ -378,12 +378,12 @@ class EdgeApp:
         if not done.cancelled() and done.exception() is None and done.result().found.is_settled:
             self._hot.keep(alias, done.result())
 
-    def _fetch(self, key: str, behaviour: Behaviour, version: str, stem: str) -> HotFile:
+    def _fetch(self, key: str, behaviour: Behaviour, version: str, alias: Alias) -> HotFile:
         """In a thread: look a file up, and read or open it. Raises as ``Origin``."""
         change = self._origin.newest_change()
         found = self._origin.find(key, version)
         content, opened = self._loaded(found, behaviour, cache_control(behaviour, version))
-        return kept(found, content, opened, change, stem)
+        return kept(found, content, opened, change, alias)
 
     def _loaded(self, found: Found, behaviour: Behaviour, caching: str) -> tuple[Content, OpenFile | None]:
         """What was found, its bytes in memory or its file open, proved as the module's docstring says."""
