@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,12 +15,12 @@ from contentplatform.catalog.port import SearchQuery, walk_records
 from contentplatform.clock import RandomIds
 from contentplatform.config import ProcessingSettings, Settings
 from contentplatform.drivers.volumes import Encryption, encryption_of
-from contentplatform.storage.port import BucketRole, PutOptions, walk_versions
-from contentplatform.verify.edge import Thumbnail
+from contentplatform.storage.port import BucketRole, walk_versions
 from contentplatform.verify.local import LocalChecks
 from contentplatform.verify.report import Report, Verdict, judged
 from contentplatform.verify.verification import FOLDER, Verification
 from contentplatform.worker import Worker
+from sample_media import encoded, photo
 
 Opened = Callable[..., LocalHome]
 
@@ -91,15 +90,18 @@ def test_a_run_removes_every_version_of_what_it_made(opened: Opened) -> None:
 
 def test_an_edge_that_serves_something_else_fails_its_check(opened: Opened) -> None:
     home = opened()
+    version = home.platform.library.add("x.jpg", BytesIO(encoded(photo(64, 48), "JPEG")))
+    with Worker(home):
+        home.take_in_all()
+        assert home.engine.wait([home.platform.library.entry("x.jpg", version).execution], 60)
+    record = home.platform.library.record("x.jpg")
+    other = [replace(rendition, sha256="0" * 64) for rendition in record.renditions]
     checks = LocalChecks(home)
-    body = b"not the thumbnail"
-    home.store.put(BucketRole.PROCESSED, "processed/thumbnails/x.jpg", BytesIO(body), PutOptions("image/jpeg"))
     [edge] = [check for title, check in checks.after("run") if title == "edge answers"]
-    for sha256, verdict in ((hashlib.sha256(body).hexdigest(), Verdict.PASSED), ("0" * 64, Verdict.FAILED)):
-        checks._thumbnail = Thumbnail("processed/thumbnails/x.jpg", sha256, "image/jpeg")
-        assert judged("edge answers", edge).verdict is verdict
-    checks._thumbnail = None
     assert "no photo went through" in judged("edge answers", edge).detail
+    for shown, verdict in ((record, Verdict.PASSED), (replace(record, renditions=tuple(other)), Verdict.FAILED)):
+        checks.shown(shown)
+        assert judged("edge answers", edge).verdict is verdict
 
 
 def test_an_image_that_is_refused_fails_the_check(opened: Opened) -> None:
