@@ -147,12 +147,7 @@ def check_command(words: list[str]) -> None:
     for position, word in enumerate(words):
         if word.startswith("-"):
             assert word in known, f"{' '.join(words)}: there is no option {word}"
-        elif isinstance(command, click.Group) and words[position - 1] not in {
-            "--data",
-            "--config",
-            "--home",
-            "--server",
-        }:
+        elif isinstance(command, click.Group) and words[position - 1] not in TAKES_A_VALUE:
             if not word.islower():
                 return  # COMMAND, or an ellipsis
             assert word in command.commands, f"{' '.join(words)}: there is no command {word}"
