@@ -203,7 +203,10 @@ class LocalHome(Home):
             tiering=Tiering(platform.settings.storage.tiering),
             scratch_folder=platform.settings.data_folder / SCRATCH_FOLDER_NAME,
         )
-        jobs = {"content-metadata-export": export.run, "content-reconciler": platform.ingest.reconcile}
+        jobs: dict[str, Callable[[], object]] = {
+            "content-metadata-export": export.run,
+            "content-reconciler": platform.ingest.reconcile,
+        }
         return LocalSchedule(self.database, platform.clock, jobs)
 
     def drop_folder(self) -> DropFolder | None:

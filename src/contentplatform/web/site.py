@@ -117,7 +117,7 @@ def _guarded(home: Home, listening_host: str, stopping: threading.Event | None) 
     options = UploadOptions(limits.max_bytes, limits.idle_seconds, limits.form_files)
     site = create_app(
         home,
-        uploads=UploadsApp(platform.uploads, _uploader(door), options),
+        uploads=UploadsApp(platform.uploads, _uploader(door), options) if platform.uploads is not None else None,
         shares=create_shares(platform, Passwords(os.urandom).matches),
         console=console_app(home),
         stopping=stopping,
