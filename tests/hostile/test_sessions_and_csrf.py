@@ -24,6 +24,7 @@ from contentplatform.config import load
 from contentplatform.media import file_id
 from contentplatform.storage.port import BucketRole
 from contentplatform.web.claim import Part
+from contentplatform.web.console.site import ROUTES
 from contentplatform.web.site import open_site
 from fakes.accounts import PASSWORD
 from fakes.clock import FakeClock
@@ -505,3 +506,49 @@ def test_a_body_that_is_too_large_is_no_fault_of_ours(house: House, caplog: pyte
         answer = browser.ask("POST", path, {**headers, "Content-Type": kind}, content=endless())
         assert answer.status_code == 413, path
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+# -- every route ---------------------------------------------------------------------------------------------------
+
+
+def reading_routes(house: House) -> list[str]:
+    """Every address of the site that can be read, with something in the place of what it names."""
+    described = house.ask("GET", "/api/v1/openapi.json").json()["paths"]
+    paths = [path for path, operations in described.items() if "get" in operations and "events" not in path]
+    paths += [route.path for route in ROUTES if "GET" in (route.methods or ())]
+    others = ("/health/live", "/health/ready", "/problems/not-found", "/nothing", "/api/v1/nothing", "/s/x", "/u/x")
+    return [re.sub(r"\{[^}]+\}", "0" * 32, path) for path in (*paths, *others)]
+
+
+def test_every_route_says_what_browsers_have_to_know_whoever_asks(house: House) -> None:
+    browser = house.browser(house.user(Role.ADMIN))
+    routes = reading_routes(house)
+    assert len(routes) > 50
+    for path in routes:
+        for answer in (browser.ask("GET", path), house.ask("HEAD", path)):
+            told = answer.headers
+            assert answer.status_code < 500, (path, answer.text)
+            assert told["x-content-type-options"] == "nosniff", path
+            assert told["x-frame-options"] == "DENY", path
+            assert "default-src 'none'" in told["content-security-policy"], path
+            assert "unsafe-inline" not in told["content-security-policy"], path
+            assert told["referrer-policy"] in {"same-origin", "no-referrer"}, path
+            assert told["cross-origin-resource-policy"] == "same-origin", path
+            assert told["cross-origin-opener-policy"] == "same-origin", path
+            assert told["cache-control"], path
+            assert "server" not in told
+            assert "x-powered-by" not in told
+            assert "access-control-allow-origin" not in told, path
+            if "no-store" not in told["cache-control"]:
+                assert path.startswith(("/static/", "/problems/", "/api/v1/openapi.json", "/favicon")), path
+
+
+def test_nothing_but_the_door_is_open_to_strangers(house: House) -> None:
+    open_to_all = {"/", "/sign-in", "/health/live", "/health/ready", "/problems/not-found", "/api/v1/openapi.json"}
+    for path in reading_routes(house):
+        if path in open_to_all or path.startswith(("/static/", "/s/", "/u/")):
+            continue
+        answer = house.ask("GET", path)
+        to_the_door = answer.status_code == 303 and answer.headers["location"].startswith("/sign-in")
+        assert to_the_door or answer.status_code in {401, 404}, (path, answer.status_code)
+        assert answer.status_code != 404 or "nothing" in path, path
