@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -30,7 +29,7 @@ from contentplatform.catalog.search import TextQuery
 from contentplatform.drivers.sqlite import Connection, Transaction
 from contentplatform.media import MediaKind, ProcessingStatus
 
-Counter_ = tuple[str, str, str]
+_Counter = tuple[str, str, str]
 _PART_BITS: Final = 16
 _HASH_BYTES: Final = 8
 _ALL: Final = ("all", "", "")
@@ -114,26 +113,27 @@ COUNTING: Final = f"""
 
 def change_counts(transaction: Transaction, old: Placed | None, new: Placed | None) -> None:
     """Bring all counters, tags and hashes from what a record was to what it is; None: it did not exist, or does not."""
-    change = Counter(dict.fromkeys(_counters(new), 1))
-    change.subtract(_counters(old))
-    changed = sorted((key, by) for key, by in change.items() if by)
-    transaction.run_many(
-        "INSERT INTO catalog_counts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET files = files + excluded.files",
-        [(*key, by) for key, by in changed],
-    )
-    transaction.run_many(
-        "DELETE FROM catalog_counts WHERE sort = ? AND parent = ? AND name = ? AND files = 0",
-        [key for key, by in changed if by < 0],
-    )
+    before, after = _counters(old), _counters(new)
+    if before != after:
+        changed = [(*key, 1) for key in sorted(after - before)] + [(*key, -1) for key in sorted(before - after)]
+        transaction.run_many(
+            "INSERT INTO catalog_counts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET files = files + excluded.files",
+            changed,
+        )
+        transaction.run_many(
+            "DELETE FROM catalog_counts WHERE sort = ? AND parent = ? AND name = ? AND files = 0",
+            sorted(before - after),
+        )
     _change_tags(transaction, old, new)
-    gone, come = set(_likeness(old)), set(_likeness(new))
-    transaction.run_many(
-        "DELETE FROM catalog_likeness WHERE part = ? AND position = ?", [row[:2] for row in sorted(gone - come)]
-    )
-    transaction.run_many("INSERT INTO catalog_likeness VALUES (?, ?, ?)", sorted(come - gone))
+    were, are = set(_likeness(old)), set(_likeness(new))
+    if were != are:
+        transaction.run_many(
+            "DELETE FROM catalog_likeness WHERE part = ? AND position = ?", [row[:2] for row in sorted(were - are)]
+        )
+        transaction.run_many("INSERT INTO catalog_likeness VALUES (?, ?, ?)", sorted(are - were))
 
 
-def _counters(placed: Placed | None) -> set[Counter_]:
+def _counters(placed: Placed | None) -> set[_Counter]:
     """The counters in which a record counts one."""
     if placed is None or placed.record.deleted_at is not None:
         return set()
