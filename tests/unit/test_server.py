@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -160,6 +161,12 @@ def test_one_process_serves_a_part_and_others_find_it(tmp_path: Path) -> None:
             pass
         assert serving(tmp_path) is not None, "whoever was refused takes nothing away"
     assert serving(tmp_path) is None
+
+
+def test_a_new_data_folder_is_closed_to_the_rest_of_the_machine(tmp_path: Path) -> None:
+    data = tmp_path / "not there yet" / "data"
+    with Claim(data, Part.APP):
+        assert [stat.S_IMODE(folder.stat().st_mode) for folder in (data, data / "run")] == [0o750, 0o750]
 
 
 # -- children --------------------------------------------------------------------------------------------------------

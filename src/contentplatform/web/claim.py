@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from contentplatform.drivers.files import translated_os_errors
+from contentplatform.drivers.files import FOLDER_MODE, translated_os_errors
 from contentplatform.errors import ConfigurationInvalid
 
 RUN_FOLDER_NAME: Final = "run"
@@ -49,7 +49,8 @@ class Claim:
 
     def __enter__(self) -> Self:
         with translated_os_errors(f"claiming {self._path.parent}"):
-            self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._path.parent.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+            self._path.parent.mkdir(FOLDER_MODE, exist_ok=True)
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
