@@ -99,6 +99,7 @@ def test_what_lies_outside_a_folder_does_not_exist_by_any_route(site: ApiSite, g
             answers.append(str(told).replace(identifier, "<id>"))
         assert answers[0] == answers[1], "what is hidden looks as what is not there"
     guest.problem("GET", "/api/v1/files/by-key", 404, params={"key": "secret/ours.txt"})
+    assert acts(site)[0] == ("gustav", "file.refused", "secret/ours.txt")
     for rest in ("", "/history"):
         guest.problem("GET", f"/api/v1/executions/{execution.name}{rest}", 404)
     for rest, body in (("/retry", None), ("/cancel", {})):
