@@ -15,7 +15,7 @@ import pytest
 from contentplatform import media
 from contentplatform.catalog.aws import DynamoCatalog
 from contentplatform.catalog.items import item_to_record
-from contentplatform.catalog.port import ChecksSearchIndex, HasSearchIndex, SearchQuery, walk_records
+from contentplatform.catalog.port import ChecksSearchIndex, Figure, HasSearchIndex, SearchQuery, walk_records
 from contentplatform.catalog.tables import LEDGER, METADATA, SEARCH
 from contentplatform.drivers.boto import Aws
 from contentplatform.errors import Conflict, Corrupt, InvalidRequest, NotFound, Unavailable
@@ -521,6 +521,14 @@ def test_gaps_are_found_and_filled(home: DynamoHome) -> None:
     home.settle()
     assert list(home.catalog.index_gaps()) == []
     assert len(home.catalog.search(SearchQuery(text="jpg")).records) == 5
+    assert home.catalog.facets(SearchQuery()).total == Figure(5)
+    changed = home.catalog.get(media.file_id("2.jpg"))
+    home.catalog.put(replace(changed, status=ProcessingStatus.FAILED))
+    home.changes()  # lost
+    assert list(home.catalog.index_gaps()) == [changed.file_id]
+    home.catalog.requeue([changed.file_id])
+    home.settle()
+    assert home.catalog.facets(SearchQuery()).statuses[ProcessingStatus.FAILED] == Figure(1)
     gone = home.catalog.get(media.file_id("1.jpg"))
     home.catalog.remove(gone.file_id, gone.revision)
     home.changes()  # lost
@@ -528,6 +536,7 @@ def test_gaps_are_found_and_filled(home: DynamoHome) -> None:
     home.catalog.requeue([gone.file_id])
     home.settle()
     assert list(home.catalog.index_gaps()) == []
+    assert home.catalog.facets(SearchQuery()).total == Figure(4)
     with pytest.raises(NotFound):
         home.catalog.get(gone.file_id)
 

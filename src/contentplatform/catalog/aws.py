@@ -70,12 +70,15 @@ from contentplatform.catalog.revisions import refuse_collision, refuse_stale
 from contentplatform.catalog.search import TextQuery, check_limit, read_cursor, text_query, write_cursor
 from contentplatform.catalog.tables import LEDGER, METADATA, SEARCH, Index, Table
 from contentplatform.catalog.tally import (
+    count,
+    counted,
     folder_total,
     folders_below,
     largest_folders,
     library_facets,
     library_sums,
     tag_total,
+    tallies,
 )
 from contentplatform.catalog.terms import Term, hash_terms, matches, query_terms
 from contentplatform.catalog.walk import Listing, Span, candidates
@@ -423,15 +426,27 @@ class DynamoCatalog(Catalog):
         for file_id in suspects:
             item = self._find(file_id, doing)
             record = item_to_record(item) if item is not None and is_record(item) else None
-            if not is_indexed(record, markers(self._tables, [file_id], doing).get(file_id)):
+            if not self._is_settled({file_id: record}, doing):
+                yield file_id
+
+    def _is_settled(self, files: Mapping[str, Record | None], doing: str) -> bool:
+        return not list(self._unsettled(files, doing))
+
+    def _unsettled(self, files: Mapping[str, Record | None], doing: str) -> Iterator[str]:
+        """Those of some files, each with its record or none, whose marker or counters say something else."""
+        known = markers(self._tables, list(files), doing)
+        counts = counted(self._tables, list(files), doing)
+        for file_id, record in files.items():
+            counts_right = counts.get(file_id, frozenset()) == tallies(record)
+            if not counts_right or not is_indexed(record, known.get(file_id)):
                 yield file_id
 
     def _unindexed(self) -> Iterator[str]:
         for deleted in (False, True):
             walked = walk_records(self, SearchQuery(deleted=deleted))
             while records := list(islice(walked, READ_BATCH)):
-                known = markers(self._tables, [record.file_id for record in records], "checking the search table")
-                yield from (each.file_id for each in records if not is_indexed(each, known.get(each.file_id)))
+                files = {record.file_id: record for record in records}
+                yield from self._unsettled(files, "checking the search table")
 
     def _left_behind(self) -> Iterator[str]:
         doing = "checking the search table"
@@ -449,6 +464,7 @@ class DynamoCatalog(Catalog):
             there = Expression("attribute_exists(#revision)", {"token": {"S": self._ids.new_id()}})
             if self._tables.update(METADATA, {"file_id": {"S": file_id}}, "SET #reindex = :token", there, doing):
                 continue
+            count(self._tables, self._clock, file_id, frozenset(), doing)
             if marker is not None:
                 # No record, so nothing to tell of: what is left is the marker, unless it is already another's.
                 same = Expression("#digest = :digest", {"digest": {"S": marker}})

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from contentplatform.catalog.dynamodb import Expression, Tables, action
@@ -79,7 +79,7 @@ def count(tables: Tables, clock: Clock, file_id: str, wanted: frozenset[Tally], 
     place = _counted_key(file_id)
     for attempt in range(_TRIES):
         there = tables.get(SEARCH, place, doing)
-        known = frozenset(map(tuple, json.loads(there["counted"]["S"]))) if there is not None else frozenset()
+        known = _read(there) if there is not None else frozenset()
         change = [(each, 1) for each in sorted(wanted - known)] + [(each, -1) for each in sorted(known - wanted)]
         if not change:
             break
@@ -100,6 +100,16 @@ def count(tables: Tables, clock: Clock, file_id: str, wanted: frozenset[Tally], 
         raise Unavailable(doing, "others keep counting the same", hint="Try again")
     if not wanted:
         tables.write_many(SEARCH, (), [place], doing)
+
+
+def counted(tables: Tables, file_ids: Sequence[str], doing: str) -> dict[str, frozenset[Tally]]:
+    """In which counters these files count, as far as they do."""
+    found = tables.get_many(SEARCH, [_counted_key(each) for each in file_ids], doing)
+    return {item["newest_first"]["S"]: _read(item) for item in found}
+
+
+def _read(item: Item) -> frozenset[Tally]:
+    return frozenset((term, place, attribute) for term, place, attribute in json.loads(item["counted"]["S"]))
 
 
 def _named(place: Item, there: Item | None, reached: frozenset[Tally]) -> dict[str, Any]:
