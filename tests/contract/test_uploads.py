@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ from contentplatform.ingest.uploads import (
 )
 from contentplatform.storage.local import SCHEMA as STORAGE_SCHEMA
 from contentplatform.storage.local import LocalObjectStore
+from contentplatform.storage.outgoing_files import OutgoingFiles
 from contentplatform.storage.port import BucketRole, ObjectStore
 from fakes.clock import FakeClock, SequentialIds
 from fakes.object_store import MemoryObjectStore
@@ -114,7 +116,7 @@ class World:
         return False
 
 
-@pytest.fixture(params=["fake", "local"])
+@pytest.fixture(params=["fake", "local", "far"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     clock, ids, purse = FakeClock(), SequentialIds(), Purse(10_000)
     if request.param == "fake":
@@ -122,8 +124,15 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         yield World(MemoryUploads(memory, clock, ids, RULES, purse), memory, clock, purse)
         return
     database = Database(tmp_path / "catalog.db", [STORAGE_SCHEMA, SCHEMA], new_uuid="a")
-    store = LocalObjectStore(database, tmp_path, clock, ids)
-    yield World(LocalUploads(database, store, clock, ids, RULES, purse), store, clock, purse)
+    if request.param == "local":
+        store = LocalObjectStore(database, tmp_path, clock, ids)
+        yield World(LocalUploads(database, store, clock, ids, RULES, purse), store, clock, purse)
+    else:
+        far = MemoryObjectStore(clock, ids)
+        keys = partial(map, lambda version: version.key)
+        staging = OutgoingFiles(database, far, tmp_path / "out", ids, lambda _sha256: keys(far.list(PRIMARY).objects))
+        yield World(LocalUploads(database, far, clock, ids, RULES, purse, staging=staging), far, clock, purse)
+        assert list(staging.staging.folder.glob("unnamed-*")) == []
     database.close()
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from contentplatform.alerts.port import TOPIC_NAME
 from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
+from contentplatform.app.incoming import LateUploads, open_uploads
 from contentplatform.app.links import LateLinks, open_links
 from contentplatform.app.local import DATABASE_FILE_NAME
 from contentplatform.app.people import LateCharges, LatePeople, open_accounts
@@ -200,6 +201,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
     )
     people = LatePeople(partial(open_accounts, settings, clock))
     charges = LateCharges(people, (settings.data_folder / DATABASE_FILE_NAME).exists)
+    links = LateLinks(lambda: open_links(settings, clock, RandomIds(), people().database))
     platform = Platform(
         settings=settings,
         clock=clock,
@@ -225,7 +227,10 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
         edge=edge,
         processor=processor,
         people=people,
-        links=LateLinks(lambda: open_links(settings, clock, RandomIds(), people().database)),
+        links=links,
+        incoming=LateUploads(
+            lambda: open_uploads(settings, clock, RandomIds(), people().database, store, catalog, people, links)
+        ),
     )
     return AwsHome(platform, aws, events=events, engine=engine, processor=processor)
 

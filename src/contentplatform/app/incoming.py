@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from contentplatform.catalog.port import SearchQuery
 from contentplatform.errors import NotFound
 from contentplatform.media import file_id
+from contentplatform.storage.port import BucketRole, TakesStagedFiles, versions_of
 
 if TYPE_CHECKING:
     from contentplatform.app.links import LateLinks
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
     from contentplatform.config import Settings
     from contentplatform.drivers.sqlite import Database
     from contentplatform.ingest.uploads import Uploads
-    from contentplatform.storage.local import LocalObjectStore
+    from contentplatform.storage.port import ObjectStore
+
+UPLOADS_FOLDER_NAME: Final = "uploads"
+"""Where files are on their way to a far store."""
 
 
 def open_uploads(
@@ -24,12 +29,12 @@ def open_uploads(
     clock: Clock,
     ids: IdSource,
     database: Database,
-    store: LocalObjectStore,
+    store: ObjectStore,
     catalog: Catalog,
     people: LatePeople,
     links: LateLinks,
 ) -> Uploads:
-    """Uploads into a data folder whose database is open."""
+    """Uploads, with their rows in the database of the data folder; to a far store they go by way of that folder."""
     from contentplatform.ingest.allowances import Allowances  # noqa: PLC0415 - whoever only asks starts without it
     from contentplatform.ingest.upload_sessions import LocalUploads, UploadRules  # noqa: PLC0415
 
@@ -41,11 +46,19 @@ def open_uploads(
         try:
             catalog.get(identifier)
         except NotFound:
-            return catalog.redirect(identifier) is not None or store.has_been(key)
+            return catalog.redirect(identifier) is not None or bool(versions_of(store, BucketRole.PRIMARY, key))
         return True
 
     allowances = Allowances(lambda: people().accounts, lambda: links().shares, is_taken)
-    return LocalUploads(database, store, clock, ids, rules, allowances)
+    if isinstance(store, TakesStagedFiles):
+        return LocalUploads(database, store, clock, ids, rules, allowances)
+    from contentplatform.storage.outgoing_files import OutgoingFiles  # noqa: PLC0415 - as above
+
+    def keys_with(sha256: str) -> list[str]:
+        return [record.file_path for record in catalog.search(SearchQuery(file_hash=sha256)).records]
+
+    staging = OutgoingFiles(database, store, settings.data_folder / UPLOADS_FOLDER_NAME, ids, keys_with)
+    return LocalUploads(database, store, clock, ids, rules, allowances, staging=staging)
 
 
 class LateUploads:

@@ -155,11 +155,12 @@ class LocalUploads(Uploads):
 
     Args:
         database: opened with this module's ``SCHEMA`` and the store's among its schemas.
-        store: one with the power to stage files and to find content.
+        store: where the versions are.
         clock: for when uploads end.
         ids: for their names.
         rules: what is taken.
         allowance: who may send how much.
+        staging: where bytes are on their way; None: the store itself has the power to stage files, and to find content.
     """
 
     def __init__(
@@ -170,13 +171,16 @@ class LocalUploads(Uploads):
         ids: IdSource,
         rules: UploadRules = UploadRules(),
         allowance: Allowance | None = None,
+        *,
+        staging: TakesStagedFiles | None = None,
     ) -> None:
-        if not isinstance(store, TakesStagedFiles) or not isinstance(store, KnowsContent):
+        powers = staging or store
+        if not isinstance(powers, TakesStagedFiles) or not isinstance(powers, KnowsContent):
             raise TypeError("the store can't stage files")
         self._database = database
         self._store = store
-        self.staging: TakesStagedFiles = store
-        self._content: KnowsContent = store
+        self.staging: TakesStagedFiles = powers
+        self._content: KnowsContent = powers
         self._clock = clock
         self._ids = ids
         self.rules = rules

@@ -212,14 +212,6 @@ class LocalObjectStore(ObjectStore):
         if isinstance(staged, OpenStaged) and not staged.name:
             remove_quietly(staged.path)
 
-    def has_been(self, key: str) -> bool:
-        """Whether the primary bucket has, or had, a version under the key."""
-        with self.database.read() as connection:
-            row = connection.row(
-                "SELECT 1 FROM object_versions WHERE bucket = ? AND key = ? LIMIT 1", (BucketRole.PRIMARY, key)
-            )
-        return row is not None
-
     def holders(self, bucket: BucketRole, sha256: str) -> Iterator[ObjectVersion]:
         """See KnowsContent."""
         with self.database.read() as connection:

@@ -99,6 +99,7 @@ class Staging:
     def open_unnamed(self, path: Path) -> OpenStaged:
         """A new file for bytes that come in one go, at a path that the sweep of temporary files knows."""
         descriptor = self.files.create(path)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # nobody else knows of it
         return OpenStaged(self, "", path, descriptor, 0, _Progress(hashlib.sha256(), 0))
 
     @contextmanager
