@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -104,6 +105,29 @@ class Sender:
         sent = face.header_bytes + len(face.content.body) if whole else face.not_modified_bytes
         status = 200 if whole else 304
         self._recorder.note_file(self._clock.now(), scope, status, sent, fixed, identifier, taken, file.found.original)
+
+    async def hot_file(
+        self,
+        scope: Scope,
+        send: Send,
+        file: HotFile,
+        face: Face,
+        part: Slice | None,
+        result: Result,
+        started: float,
+    ) -> None:
+        """A kept open file, or a part of it: only what differs from the last time is made anew."""
+        if file.opened is None:
+            return
+        headers: Headers = face.headers
+        if part is not None:
+            told = (b"content-length", b"%d" % part.length), (b"content-range", part.content_range.encode("ascii"))
+            headers = (*(header for header in headers if header[0] != b"content-length"), *told)
+        if result is not Result.HIT:
+            headers = (*(header for header in headers if header[0] != b"x-cache"), (b"x-cache", x_cache(result)))
+        content = face.content if result is Result.HIT else replace(face.content, result=result)
+        asked = part or _whole(file.opened.size_bytes)
+        await self._file(scope, send, headers, content, file.opened, asked, started)
 
     # -- everything else ------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from contentplatform.delivery.headers import ALLOWED_METHODS, policy_of
 from contentplatform.delivery.hot import PACKED_TYPES, Alias, HotFile, HotFiles, kept
 from contentplatform.delivery.local import LocalEdge
 from contentplatform.delivery.origin import PROVED_AT_ONCE_BYTES, Found, OpenFile, Origin
+from contentplatform.delivery.ranges import Unsatisfiable, asked_for
 from contentplatform.delivery.recording import EdgeRecorder
 from contentplatform.delivery.rules import (
     DOWNLOAD_PARAMETER,
@@ -273,16 +274,25 @@ class EdgeApp:
             listener(paths)
 
     async def _send_hot(self, scope: Scope, send: Send, file: HotFile, result: Result, started: float) -> None:
-        """The short way: a whole kept file, or the news that the viewer's copy is still good."""
-        none_match, packs, is_plain = b"", False, file.opened is None
+        """The short way: a kept file or a part of it, or the news that the viewer's copy is still good."""
+        none_match, asked, packs, is_plain = b"", b"", False, True
         for name, value in scope["headers"]:
             if name == b"accept-encoding":
                 packs = file.packed is not None and takes_gzip(value)
+            elif name == b"range":
+                is_plain, asked = is_plain and not asked, value
             elif name in _SPECIAL:
                 is_plain = is_plain and name == b"if-none-match" and not none_match
                 none_match = value
         face = file.face(secure=self._sender.is_secure(scope), packed=packs)
-        if is_plain and none_match in {b"", face.quoted_etag}:
+        if file.opened is not None and is_plain and not none_match:
+            try:
+                part = asked_for(asked.decode("latin-1"), file.opened.size_bytes) if asked else None
+            except Unsatisfiable:
+                await self._send_kept(scope, send, file, result, started)
+            else:
+                await self._sender.hot_file(scope, send, file, face, part, result, started)
+        elif file.opened is None and is_plain and not asked and none_match in {b"", face.quoted_etag}:
             await self._sender.face(scope, send, file, face, result, started, whole=not none_match)
         else:
             await self._send_kept(scope, send, file, result, started)
