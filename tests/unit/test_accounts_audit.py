@@ -149,6 +149,45 @@ def test_an_end_that_was_cut_off_is_known_by_the_note_alone(book: Book, note: Pa
     )  # who forges both is not seen
 
 
+def test_a_log_that_grew_on_after_its_end_was_cut_off_is_still_known(tmp_path: Path) -> None:
+    database = Database(tmp_path / "catalog.sqlite", [SCHEMA], new_uuid="u")
+    log = LocalAuditLog(database, tmp_path, FakeClock())
+    for number in range(6):
+        log.record(machine("test"), "file.add", f"{number}")
+
+    def cut(unit: Transaction) -> None:
+        unit.run("DROP TRIGGER audit_is_not_cut")
+        unit.run("DELETE FROM audit WHERE sequence > 3")
+
+    database.write(cut)
+    for number in range(3):
+        log.record(machine("intruder"), "file.add", f"{number}")
+        assert log.verify()
+    for number in range(5):  # beyond what was there
+        log.record(machine("test"), "file.add", f"{number}")
+    assert log.verify() == (AuditFlaw(6, f"the entry is not the one that {NOTE_FILE_NAME} notes"),)
+    assert log.accept(machine("test")) == (AuditFlaw(6, f"the entry is not the one that {NOTE_FILE_NAME} notes"),)
+    assert log.verify() == ()
+    [entry] = log.entries(act="audit.accept").entries
+    assert entry.details["flaws"] == [f"6: the entry is not the one that {NOTE_FILE_NAME} notes"]
+    log.record(machine("test"), "file.add", "more")
+    assert (log.verify(), Note(tmp_path).read()) == ((), log.head())
+    database.close()
+
+
+def test_a_note_that_is_gone_stays_gone_until_somebody_accepts_that(tmp_path: Path) -> None:
+    database = Database(tmp_path / "catalog.sqlite", [SCHEMA], new_uuid="u")
+    log = LocalAuditLog(database, tmp_path, FakeClock())
+    for turn in range(3):
+        log.record(machine("test"), "file.add", f"{turn}")
+        if turn == 1:
+            (tmp_path / NOTE_FILE_NAME).unlink()
+    assert len(log.verify()) == 1
+    log.accept(machine("test"))
+    assert log.verify() == ()
+    database.close()
+
+
 def test_a_log_that_is_gone_altogether_is_missed(book: Book) -> None:
     [flaw] = book.after(lambda unit: unit.run("DELETE FROM audit"))
     assert flaw == AuditFlaw(1, "entries 1 to 9 are missing at the end")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from contentplatform.accounts.audit import NOTE_FILE_NAME
 from contentplatform.accounts.port import Scope
 from contentplatform.app import open_accounts, open_local
 from contentplatform.cli.main import cli
@@ -119,6 +120,10 @@ def test_a_log_that_was_changed_needs_attention(tmp_path: Path) -> None:
     home.close()
     told = terminal.json("audit", "verify", code=1)
     assert (told["intact"], [flaw["sequence"] for flaw in told["flaws"]]) == (False, [1])
+    (tmp_path / NOTE_FILE_NAME).unlink()
+    assert len(terminal.json("audit", "verify", code=1)["flaws"]) == 2
+    assert len(terminal.json("audit", "accept", "--yes")["accepted"]) == 2
+    assert len(terminal.json("audit", "verify", code=1)["flaws"]) == 1  # what was forged stays forged
 
 
 def test_a_user_is_removed_after_a_question(filled: Terminal) -> None:

@@ -63,14 +63,14 @@ class Note:
             self.write(Head(0, FIRST_DIGEST))
             Files().sync_folder(self._path.parent)
 
-    def write(self, head: Head) -> None:
-        """Note this entry, unless a newer one is noted already."""
+    def write(self, head: Head, *, anew: bool = False) -> None:
+        """Note this entry, unless a newer one is noted already; ``anew``: whatever is."""
         with translated_os_errors(f"writing {NOTE_FILE_NAME}"):
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 there = _head(os.pread(descriptor, 100, 0))
-                if there is None or there.sequence < head.sequence:
+                if anew or (there is not None and there.sequence < head.sequence) or os.fstat(descriptor).st_size == 0:
                     # One small write in place: it is whole or not there, on every file system that we run on.
                     os.pwrite(descriptor, f"{head.sequence:020d} {head.digest}\n".encode("ascii"), 0)
             finally:
@@ -111,7 +111,8 @@ class LocalAuditLog(AuditLog):
             values = (last[0] + 1, at, kept(who.name), who.id, who.via.value, act, kept(subject), text)
             head = Head(last[0] + 1, digest_of(values, last[1]))
             unit.run("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, head.digest))
-            unit.after_commit(lambda: self._note.write(head))
+            if self._is_continued(unit):
+                unit.after_commit(lambda: self._note.write(head))
 
         self._database.write(work)
 
@@ -134,6 +135,22 @@ class LocalAuditLog(AuditLog):
         noted = self._note.read()  # before the entries: it may lag behind them, and never lead
         with self._database.snapshot() as view:
             return tuple(_flaws(view, noted))
+
+    def accept(self, who: Principal) -> tuple[AuditFlaw, ...]:
+        found = self.verify()
+        self._note.write(self.head(), anew=True)
+        self.record(who, "audit.accept", "", flaws=[f"{flaw.sequence}: {flaw.what}" for flaw in found])
+        return found
+
+    def _is_continued(self, unit: Transaction) -> bool:
+        """Whether the noted entry is the one that is there. If not, the note stays as it is, for ``verify`` to tell.
+
+        Otherwise a log whose end was cut off would hide that as soon as it had grown beyond it.
+        """
+        noted = self._note.read()
+        if noted is None or noted.sequence == 0:
+            return noted is not None
+        return bool(unit.value("SELECT digest FROM audit WHERE sequence = ?", (noted.sequence,)) == noted.digest)
 
     def head(self) -> Head:
         """The newest entry."""

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
+from contentplatform import log
 from contentplatform.accounts.credentials import TOKEN_PREFIX, Randomness, digest, new_password, new_secret
 from contentplatform.accounts.passwords import Passwords, check_password
 from contentplatform.accounts.pauses import (
@@ -380,7 +381,7 @@ class LocalAccounts(Accounts):
         try:
             self._database.write(lambda unit: unit.run(statement, (timestamp(now), identifier)))
         except Unavailable as error:
-            _logger.warning("the use of a credential was not noted: %s", error.why)
+            log.event(_logger, logging.WARNING, "use of a credential not noted", **{log.REASON: error.why})
 
     # -- tokens ----------------------------------------------------------------------------------------------
 

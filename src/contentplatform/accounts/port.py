@@ -265,6 +265,13 @@ class AuditLog(ABC):
     def verify(self) -> tuple[AuditFlaw, ...]:
         """Read all of it; whatever was edited, left out, put in or cut off. Empty: it is as it was written."""
 
+    @abstractmethod
+    def accept(self, who: Principal) -> tuple[AuditFlaw, ...]:
+        """Begin to note the newest entry anew, as after an older database was put back; what was found before.
+
+        An entry of its own says so. What is wrong within the chain stays wrong.
+        """
+
 
 class Accounts(ABC):
     """Users and all by which they show who they are. Safe from any thread and from several processes.

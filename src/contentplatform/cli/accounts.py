@@ -315,6 +315,19 @@ def verify(session: Session) -> int:
     return EXIT_NEEDS_ATTENTION if flaws else EXIT_OK
 
 
+@audit.command()
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@pass_session
+def accept(session: Session, *, yes: bool) -> int:
+    """Take the log as it is from now on, as after an older database was put back. What was found is written into it."""
+    if not yes:
+        click.confirm("Take the log as it is? Look at `audit verify` first", abort=True, err=True)
+    flaws = session.platform.audit.accept(_caller())
+    session.output.document({"accepted": [{"sequence": flaw.sequence, "what": flaw.what} for flaw in flaws]})
+    session.output.line(f"accepted, with {len(flaws)} flaws written down")
+    return EXIT_OK
+
+
 def user_document(user: User) -> dict[str, Any]:
     """A user as JSON."""
     return {
