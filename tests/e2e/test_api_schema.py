@@ -14,6 +14,7 @@ from schemathesis.engine import events, from_schema
 
 from contentplatform.accounts.port import Role, Scope
 from contentplatform.web import problems
+from contentplatform.web.api import uploading
 from fakes.site import ApiSite, open_site
 
 COMMITTED: Final = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
@@ -25,7 +26,7 @@ REFUSED_IN_WORDS: Final = ["2xx", "400", "401", "403", "404", "409", "412", "428
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiSite]:
-    with open_site(tmp_path_factory.mktemp("schema")) as opened:
+    with open_site(tmp_path_factory.mktemp("schema"), with_uploads=True) as opened:
         opened.add("a.txt")
         opened.add("folder/b c.txt")
         yield opened
@@ -71,7 +72,7 @@ def examined(site: ApiSite, examples: int, *, coverage: bool) -> tuple[int, list
 
 
 def test_schemathesis_finds_no_fault(tmp_path: Path) -> None:
-    with open_site(tmp_path) as own:  # it removes whoever it finds
+    with open_site(tmp_path, with_uploads=True) as own:  # it removes whoever it finds
         own.add("a.txt")
         requests, faults = examined(own, 1, coverage=False)
         assert faults == []
@@ -80,7 +81,7 @@ def test_schemathesis_finds_no_fault(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 def test_schemathesis_finds_no_fault_however_long_it_looks(tmp_path: Path) -> None:
-    with open_site(tmp_path) as own:
+    with open_site(tmp_path, with_uploads=True) as own:
         own.add("a.txt")
         requests, faults = examined(own, 50, coverage=True)
     assert faults == []
@@ -121,18 +122,26 @@ def asked_of_every_route(site: ApiSite) -> Iterator[tuple[str, str, Mapping[str,
         filled = path
         for name in ("file_id", "user_id", "collection_id", "link_id", "token_id", "webhook_id"):
             filled = filled.replace(f"{{{name}}}", "0" * 32)
-        for name in ("name", "version_id", "invalidation_id"):
+        for name in ("name", "version_id", "invalidation_id", "key"):
             filled = filled.replace(f"{{{name}}}", "none")
         for method, operation in operations.items():
             yield method.upper(), filled, operation
 
 
+def body_for(operation: Mapping[str, Any]) -> dict[str, Any]:
+    """Some body of the sort that an operation takes, as a client sends it."""
+    content = operation.get("requestBody", {}).get("content", {})
+    if "multipart/form-data" in content:
+        return {"files": {"file": ("a.txt", b"x")}}
+    return {"content": b"x"} if "application/octet-stream" in content else {"json": {}} if content else {}
+
+
 def test_every_route_s_headers_are_those_of_a_private_answer(site: ApiSite) -> None:
-    for method, path, _ in asked_of_every_route(site):
+    for method, path, operation in asked_of_every_route(site):
         for asker in (site.nobody, site.viewer):
             if (path, asker) == (ENDLESS, site.viewer):
                 continue  # its answer has no end; tests/unit/test_feed.py has its headers
-            answer = asker.ask(method, path, json={} if method in {"POST", "PATCH"} else None)
+            answer = asker.ask(method, path, **body_for(operation))
             assert_private(answer, f"{method} {path}")
 
 
@@ -155,21 +164,22 @@ def assert_private(answer: httpx.Response, route: str) -> None:
 
 def test_every_route_wants_somebody_known_with_the_right_that_its_description_names(site: ApiSite) -> None:
     for method, path, operation in asked_of_every_route(site):
-        body: dict[str, str] | None = {} if method in {"POST", "PATCH"} else None
-        assert site.nobody.ask(method, path, json=body).status_code == 401, path
+        body = body_for(operation)
+        assert site.nobody.ask(method, path, **body).status_code == 401, path
         scope = Scope(operation["x-scope"])
         if scope is not Scope.READ:
-            assert site.viewer.ask(method, path, json=body).status_code == 403, path
+            assert site.viewer.ask(method, path, **body).status_code == 403, path
         if scope is Scope.ADMIN:
-            assert site.editor.ask(method, path, json=body).status_code == 403, path
+            assert site.editor.ask(method, path, **body).status_code == 403, path
 
 
 def test_a_method_that_a_path_does_not_know_is_told_those_that_it_does(site: ApiSite) -> None:
     by_path: dict[str, set[str]] = {}
     for method, path, _ in asked_of_every_route(site):
         by_path.setdefault(path, set()).add(method)
+    del by_path[uploading.ASK_PATH]  # whoever doesn't speak tus there is told so first, as that protocol has it
     for path, methods in by_path.items():
-        answer = site.admin.ask("PUT", path)
+        answer = site.admin.ask("DELETE" if "PUT" in methods else "PUT", path)
         assert answer.status_code == 405, path
         assert set(answer.headers["allow"].split(", ")) - {"HEAD"} == methods, path
 

@@ -33,6 +33,7 @@ from contentplatform.web.api import (
     search,
     server,
     shares,
+    uploading,
     users,
     versions,
     webhooks,
@@ -99,6 +100,8 @@ class Api(FastAPI):
             for path in found["paths"].values():
                 for method, operation in path.items():
                     completed(operation, method)
+            for path, operations in uploading.paths().items():
+                found["paths"].setdefault(path, {}).update(operations)
             schemas["Problem"] = PROBLEM_SCHEMA
             token = {
                 "type": "http",
@@ -170,7 +173,8 @@ def _allowed(request: Request) -> set[str]:
     """Every method of the path that was asked for: routes of one path know of themselves only."""
     path = request.scope["path"]
     api: Api = request.app
-    return {method for regex, methods in api.methods() if regex.match(path) for method in methods}
+    found = {method for regex, methods in api.methods() if regex.match(path) for method in methods}
+    return found | ({"POST"} if path == uploading.FORM_PATH else set())
 
 
 async def _unexpected(request: Request, _error: Exception) -> Response:

@@ -16,6 +16,7 @@ PAGE_NAME: Final = "http-api.md"
 BEGIN: Final = "<!-- routes: written by `make openapi` -->"
 _EXAMPLES: Final[Mapping[str, str]] = {
     "file_id": "$FILE",
+    "key": "2026/whales.jpg",
     "version_id": "$VERSION",
     "name": "thumbnail",
     "collection_id": "$COLLECTION",
@@ -45,6 +46,11 @@ _BODIES: Final[Mapping[str, Any]] = {
     "change_password": {"current": "the old one", "password": "the new one, longer"},
     "create_token": {"name": "publishing", "scopes": ["read"], "lifetime_days": 30},
     "add_user": {"name": "berta", "role": "editor"},
+    "begin_upload": {
+        "key": "2026/whales.jpg",
+        "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        "size_bytes": 3,
+    },
     "edit_user": {"quota_bytes": 100000000000},
 }
 
@@ -131,7 +137,11 @@ def _curl(method: str, path: str, operation: Mapping[str, Any]) -> str:
         parts.append(f"-X {method.upper()}")
     if any(given["name"].lower() == "if-match" for given in operation.get("parameters", ())):
         parts.append("""-H 'If-Match: "5"'""")
-    if "requestBody" in operation:
+    if operation["operationId"] == "put_file":
+        parts.append("--data-binary @whales.jpg")
+    elif operation["operationId"] == "post_form":
+        parts.append("-F file=@whales.jpg")
+    elif "requestBody" in operation:
         body = json.dumps(_BODIES[operation["operationId"]])
         parts.append(f"-H 'Content-Type: application/json' -d '{body}'")
     if operation["operationId"] == "get_file_by_key":
