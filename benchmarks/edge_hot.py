@@ -63,11 +63,14 @@ def main() -> int:
                 "ours": stack.enter_context(ours(folder / "data")),
                 "nginx": stack.enter_context(nginx(folder / "nginx", folder / "files")),
             }
+            plain = [Target(path, {}) for path in paths]
+            known = {
+                side: [Target(target.path, {"If-None-Match": etag(url, target)}) for target in plain]
+                for side, url in servers.items()
+            }
             for _ in range(RUNS):
                 for side, url in servers.items():
-                    plain = [Target(path, {}) for path in paths]
-                    known = [Target(path.path, {"If-None-Match": etag(url, path)}) for path in plain]
-                    for status, targets in ((200, plain), (304, known)):
+                    for status, targets in ((200, plain), (304, known[side])):
                         found = wrk(url, targets, folder, status=status, seconds=SECONDS, connections=CONNECTIONS)
                         rates.setdefault((side, status), []).append(found.requests_per_second)
     passed = True

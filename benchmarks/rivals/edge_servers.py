@@ -141,9 +141,9 @@ def status_of(url: str, target: Target) -> int:
 def wrk(url: str, targets: list[Target], folder: Path, *, status: int, seconds: int, connections: int) -> Measured:
     """Ask for the targets in turn. Raises RuntimeError for an answer of another status.
 
-    Each target's status is looked at before; wrk itself only tells refusals, as a script for each answer slows it down.
+    Some are looked at before; wrk itself only tells refusals, as a script for each answer would slow it down.
     """
-    for target in targets:
+    for target in targets[:5]:
         found = status_of(url, target)
         if found != status:
             raise RuntimeError(f"{target.path}: {found} instead of {status}")
