@@ -114,8 +114,8 @@ def test_a_collection_shows_and_takes_only_what_exists_for_whoever_asks(site: Ap
 # -- events --------------------------------------------------------------------------------------------------------
 
 
-def events_of(site: ApiSite, authorization: str, wanted: int) -> tuple[dict[str, str], str]:
-    """The headers of the stream of events since the beginning, and what it tells until ``wanted`` pieces came."""
+def events_of(site: ApiSite, authorization: str, last_event_id: int, wanted: int) -> tuple[dict[str, str], str]:
+    """The headers of the stream of events since one of them, and what it tells until ``wanted`` pieces came."""
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -128,7 +128,7 @@ def events_of(site: ApiSite, authorization: str, wanted: int) -> tuple[dict[str,
         "headers": [
             (b"host", b"testserver"),
             (b"authorization", authorization.encode()),
-            (b"last-event-id", b"0"),
+            (b"last-event-id", str(last_event_id).encode()),
         ],
         "client": ("127.0.0.1", 1),
         "server": ("testserver", 80),
@@ -157,8 +157,13 @@ def events_of(site: ApiSite, authorization: str, wanted: int) -> tuple[dict[str,
 
 
 def test_what_happens_is_told_as_it_happens_to_whom_it_concerns(site: ApiSite) -> None:
-    headers, told = events_of(site, site.viewer.authorization, 3)
+    site.add("heard.txt")
+    newest = site.home.catalog.newest_change()
+    headers, told = events_of(site, site.viewer.authorization, newest - 1, 2)
     assert headers["content-type"].startswith("text/event-stream")
     assert "no-store" in headers["cache-control"]
     assert headers["x-content-type-options"] == "nosniff"
-    assert "event: reload" in told or '"file_path":"one.txt"' in told
+    greeting, event, *_ = told.split("\n\n")
+    assert greeting.startswith("retry: ")
+    assert event.startswith(f"id: {newest}\nevent: ")
+    assert '"file_path":"heard.txt"' in event
