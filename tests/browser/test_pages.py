@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -15,6 +18,9 @@ import sample_clips
 import sample_media
 from browser.served import CHROMIUM, DESKTOP, PHONE, Person, chromium, serving
 from conftest import NO_CHROMIUM
+from contentplatform.app import open_local
+from contentplatform.config import load
+from contentplatform.media import file_id
 
 JPEG: Final = "image/jpeg"
 WORDS: Final = "The tide comes in at noon"
@@ -28,7 +34,7 @@ class Stage:
 
     browser: Browser
     url: str
-    password: str
+    folder: Path
     person: Person
 
     @property
@@ -38,7 +44,7 @@ class Stage:
 
     def another(self, **options: object) -> Person:
         """Somebody else, who has not signed in."""
-        return Person(self.browser.new_context(base_url=self.url, **{"viewport": DESKTOP, **options}))  # type: ignore[arg-type] # Playwright's options, handed on
+        return Person(self.browser.new_context(base_url=self.url, **{"viewport": DESKTOP, **options}))  # type: ignore[arg-type]  # Playwright's options, handed on
 
     def same(self, **options: object) -> Person:
         """The administrator at another browser, signed in."""
@@ -69,8 +75,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Signs in, drops ten files, and watches them finish."""
     if not CHROMIUM.exists():
         pytest.skip(NO_CHROMIUM)
-    with serving(tmp_path_factory.mktemp("served") / "data") as (url, password), chromium() as browser:
-        person = Person(browser.new_context(base_url=url, viewport=DESKTOP))  # type: ignore[arg-type] # a plain dict will do
+    folder = tmp_path_factory.mktemp("served") / "data"
+    with serving(folder) as (url, password), chromium() as browser:
+        person = Person(browser.new_context(base_url=url, viewport=DESKTOP))  # type: ignore[arg-type]  # a plain dict will do
         person.sign_in(password)
         page = person.page
         expect(page.get_by_text("The library is empty")).to_be_visible()
@@ -81,7 +88,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         expect(page.locator(".card img")).to_have_count(8)
         expect(page.locator(".card .badge.bad")).to_have_text("Failed")
         assert person.wrong == []
-        yield Stage(browser, url, password, person)
+        yield Stage(browser, url, folder, person)
 
 
 def test_pictures_are_shown_and_a_broken_file_says_why(stage: Stage) -> None:
@@ -343,3 +350,32 @@ def test_without_scripts_files_are_found_uploaded_and_opened(stage: Stage) -> No
     page.locator(".card .open", has_text="plain.txt").click()
     expect(page.locator("h1")).to_have_text("plain.txt")
     person.context.close()
+
+
+def test_the_grid_stays_small_however_far_one_scrolls(stage: Stage) -> None:
+    with closing(open_local(load(data_folder=stage.folder, environment={}))) as home:
+        shown = home.platform.library.record("harbour.jpg")
+        long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+
+        def fill(_unit: object) -> None:
+            for number in range(360):
+                key = f"many/{number:03}.jpg"
+                moment = long_ago + timedelta(seconds=number)
+                home.catalog.put(replace(shown, file_id=file_id(key), file_path=key, upload_time=moment, revision=0))
+
+        home.database.write(fill)
+        home.index_for_search()
+    page = stage.page
+    page.goto("/library?folder=many")
+    end = page.locator(".card", has_text="000.jpg")
+    for _ in range(60):
+        page.evaluate("() => window.scrollTo(0, document.body.scrollHeight)")
+        page.wait_for_timeout(100)
+        if end.count():
+            break
+    expect(end).to_be_visible()
+    assert page.locator(".chunk").count() == 6
+    assert page.locator(".card").count() < 300
+    page.evaluate("() => window.scrollTo(0, 0)")
+    expect(page.locator(".card", has_text="359.jpg")).to_be_visible()
+    assert stage.person.wrong == []

@@ -129,7 +129,7 @@ def check_a_write_on_an_old_revision_loses(home: Home) -> None:
     name, collections = known.collection_id, home.collections
     for stale in (known.revision, 0, changed.revision + 1):
         attempts: list[Callable[[], Any]] = [
-            lambda stale=stale: collections.change(name, stale, name="lost"),  # type: ignore[misc]
+            lambda stale=stale: collections.change(name, stale, name="lost"),  # type: ignore[misc]  # mypy infers no default of a lambda
             lambda stale=stale: collections.delete(name, stale),  # type: ignore[misc]
             lambda stale=stale: collections.add(name, [B], stale),  # type: ignore[misc]
             lambda stale=stale: collections.take(name, [A], stale),  # type: ignore[misc]

@@ -81,7 +81,7 @@ class World:
         self.purse = purse
 
     def begin(self, length: int | None = 10, key: str = "a.bin", owner: str = "ann", **more: object) -> UploadSession:
-        return self.uploads.create(NewUpload(owner, key, length, **more))  # type: ignore[arg-type] # fields by name
+        return self.uploads.create(NewUpload(owner, key, length, **more))  # type: ignore[arg-type]  # fields by name
 
     def send(self, upload_id: str, offset: int, data: bytes, checksum: Checksum | None = None) -> UploadSession:
         appending = self.uploads.append(upload_id, offset, checksum=checksum)

@@ -65,11 +65,11 @@ class Quiet:
         self._app = site.app
 
     async def __call__(self, scope: object, receive: object, send: object) -> None:
-        if scope["type"] == "http":  # type: ignore[index] # ASGI's own types are too narrow here
-            await self._app(scope, receive, send)  # type: ignore[arg-type]
+        if scope["type"] == "http":  # type: ignore[index]  # ASGI's own types are too narrow here
+            await self._app(scope, receive, send)  # type: ignore[arg-type]  # ASGI, untyped here
             return
         for word in ("startup", "shutdown"):
-            await receive()  # type: ignore[operator]
+            await receive()  # type: ignore[operator]  # ASGI, untyped here
             await send({"type": f"lifespan.{word}.complete"})  # type: ignore[operator]
 
 

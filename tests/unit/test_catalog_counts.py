@@ -114,7 +114,7 @@ def test_what_says_something_else_than_the_records_is_found_and_made_anew(databa
         "INSERT INTO catalog_tags VALUES (1, '[]')": "tags of the record at 1",
     }
     for damage, named in damages.items():
-        database.write(lambda transaction, damage=damage: transaction.run(damage))  # type: ignore[misc]
+        database.write(lambda transaction, damage=damage: transaction.run(damage))  # type: ignore[misc]  # mypy infers no default of a lambda
         (gap,) = catalog.counter_gaps()
         assert gap.startswith(named), damage
         run = CheckRun(repair=True)

@@ -39,7 +39,7 @@ def dropped(tmp_path: Path) -> Path:
 def make(home: LocalHome, dropped: Path, clock: FakeClock, tmp_path: Path) -> Make:
     def made(**options: object) -> DropFolder:
         platform = home.platform
-        return DropFolder(dropped, platform.library, home.database, clock, tmp_path / "data" / "run", **options)  # type: ignore[arg-type] # options of the test
+        return DropFolder(dropped, platform.library, home.database, clock, tmp_path / "data" / "run", **options)  # type: ignore[arg-type]  # options of the test
 
     return made
 
@@ -122,7 +122,7 @@ def test_a_file_that_changes_while_it_is_read_leaves_nothing(
     opened = os.open
 
     def grow_when_opened(name: object, *arguments: int, **named: int) -> int:
-        descriptor = opened(name, *arguments, **named)  # type: ignore[arg-type] # handed on
+        descriptor = opened(name, *arguments, **named)  # type: ignore[arg-type]  # handed on
         if name == path:
             path.write_bytes(b"1" * 20)
         return descriptor

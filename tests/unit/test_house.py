@@ -302,15 +302,24 @@ def test_the_wheel_tells_version_licence_command_and_python(wheel: Path) -> None
     runtime = [line for line in told.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert sorted(re.split(r"[<>=]", line)[0] for line in runtime) == [
         "apsw",
+        "argon2-cffi",
         "av",
         "click",
+        "fastapi",
+        "httptools",
+        "httpx",
         "imageio-ffmpeg",
+        "jinja2",
         "numpy",
         "pi-heif",
         "pypdfium2",
+        "python-multipart",
         "pyvips",
         "pyvips-binary",
         "rawpy",
+        "starlette",
+        "uvicorn",
+        "uvloop",
     ]
 
 

@@ -50,7 +50,7 @@ def served(settings: ServerSettings) -> Iterator[tuple[str, int]]:
     listener = listening_socket("127.0.0.1", 0)
     address = listener.getsockname()[:2]
     ready, stopping = threading.Event(), threading.Event()
-    server = HttpServer(echo, settings, stopping, ready.set)  # type: ignore[arg-type] # an ASGI application
+    server = HttpServer(echo, settings, stopping, ready.set)  # type: ignore[arg-type]  # an ASGI application
     thread = threading.Thread(target=server.run, args=(listener,))
     thread.start()
     assert ready.wait(10)

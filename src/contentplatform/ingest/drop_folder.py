@@ -218,7 +218,7 @@ class _Steady(io.FileIO):
         self._check()
 
     def readinto(self, buffer: object, /) -> int:
-        count = super().readinto(buffer)  # type: ignore[arg-type] # io's own signature needs a buffer
+        count = super().readinto(buffer)  # type: ignore[arg-type]  # io's own signature needs a buffer
         if count == 0:
             self._check()
         return count or 0

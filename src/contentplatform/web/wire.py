@@ -40,7 +40,7 @@ class GuardedProtocol(QuickProtocol):
         self._header_bytes = 0
         self._in_headers = True
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         self._expect_headers()
 
