@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from contentplatform.clock import RandomIds
+from contentplatform.clock import RandomIds, SystemClock
 from contentplatform.delivery.answers import Content, Refusal, Request
 from contentplatform.delivery.origin import Found, Origin
 from contentplatform.delivery.rules import behaviours, path_of
@@ -344,6 +344,40 @@ def test_a_deleted_file_is_gone_with_the_commit_before_its_renditions_are(site: 
         got = site.ask(target)
         assert (got.status, got.headers["cache-control"]) == (404, "max-age=10")
         assert got.body == b"There is no such file."
+
+
+class PassingClock(SystemClock):
+    """The machine's clock, and what a test adds."""
+
+    added = 0.0
+
+    def monotonic_seconds(self) -> float:
+        """The time since boot, and what was added."""
+        return super().monotonic_seconds() + self.added
+
+
+def test_a_deleted_file_is_closed_although_nobody_asks_for_it(site: EdgeSite) -> None:
+    home, clock = site.home, PassingClock()
+    figures, options = EdgeStatistics(home.database, clock), EdgeOptions(private_prefix="private/")
+    origin = Origin(home.store, home.store, home.catalog)
+    app = EdgeApp(origin, home.edge, home.database, clock, RandomIds(), None, figures, options)
+    film = site.publish("video-processed/closed.mov_720p.mp4", b"x" * 2_000_000, "video/mp4")
+    other = site.publish("processed/thumbnails/unclosed.png.jpg", PICTURE)
+
+    def ask(target: str) -> Got:
+        return site.loop.run_until_complete(site.answer(target, app=app))
+
+    assert ask(link_to(film)).status == 200
+    file = home.store.local_file(film)
+    links = Path("/proc/self/fd")
+    home.store.delete(BucketRole.PRIMARY, "closed.mov")
+    ask(link_to(other))
+    assert file in {link.resolve() for link in links.iterdir()}
+    clock.added = 61
+    home.store.delete(BucketRole.PRIMARY, "nothing.mov")
+    ask(link_to(other))
+    assert file not in {link.resolve() for link in links.iterdir()}
+    app.close()
 
 
 def test_another_s_commit_is_looked_at_and_the_file_found_still_true(site: EdgeSite) -> None:

@@ -175,6 +175,10 @@ class HotFiles:
         for alias in aliases:
             self.drop(alias)
 
+    def with_open_files(self) -> tuple[HotFile, ...]:
+        """The large ones: each holds its file's room on the disk, even after everybody has deleted it."""
+        return tuple(self._files[alias] for alias in self._opened)
+
     def aliases(self) -> tuple[Alias, ...]:
         """Everything that is kept, the least recently used first."""
         return tuple(self._files)

@@ -56,6 +56,7 @@ from contentplatform.processing.playlists import with_parameters
 
 _THREADS: Final = 8
 _FETCHES: Final = 3
+_LET_GO_SECONDS: Final = 60.0
 _QUERY_LIMIT: Final = 4_096
 _PARAMETERS_LIMIT: Final = 16
 _PLAYLISTS: Final = frozenset({"application/vnd.apple.mpegurl", "text/vtt"})
@@ -143,6 +144,7 @@ class EdgeApp:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="edge")
         self._sender = Sender(clock, ids, self._recorder, self._threads, secure=options.secure)
         self._asked_this_turn = False
+        self._let_go_seconds = clock.monotonic_seconds()
         self._seen_version = -1
         self._seen_change = -1
         self._seen_invalidation = edge.newest_invalidation()
@@ -256,7 +258,18 @@ class EdgeApp:
             self._seen_change = self._origin.newest_change()
             self._take_invalidations()
             self._seen_version = version
+            self._let_go()
         return self._seen_change
+
+    def _let_go(self) -> None:
+        """Close files that were deleted or replaced, now and then: an open one keeps its room on the disk."""
+        now = self._clock.monotonic_seconds()
+        if now - self._let_go_seconds < _LET_GO_SECONDS:
+            return
+        self._let_go_seconds = now
+        for file in self._hot.with_open_files():
+            if file.seen_change != self._seen_change and not self._origin.is_still(file.found):
+                self._hot.drop(file.alias)
 
     def _end_turn(self) -> None:
         self._asked_this_turn = False
