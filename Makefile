@@ -75,6 +75,9 @@ bench: install  ## Time every bar beside its baseline
 soak: install  ## The long random runs
 	$(BIN)/pytest -m soak --durations=10
 
+screenshots: install  ## Look at the console anew, for docs/screenshots
+	$(BIN)/python scripts/screenshots.py
+
 lock:  ## Resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--universal --python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock

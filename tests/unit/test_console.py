@@ -499,6 +499,15 @@ def test_every_icon_that_a_page_names_is_there(site: ConsoleSite) -> None:
     assert len(used) > 10
 
 
+def test_an_address_that_leads_nowhere_says_so_on_a_page(site: ConsoleSite) -> None:
+    for browser in (site.nobody, site.viewer):
+        response = browser.get("/nowhere")
+        assert response.status_code == 404
+        assert Page.of(response.text).all("h1")
+    wrong = site.viewer.get("/library/act")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+
+
 # -- words ----------------------------------------------------------------------------------------------------------
 
 

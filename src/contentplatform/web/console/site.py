@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Final
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from contentplatform.accounts.port import Scope
@@ -25,8 +27,8 @@ from contentplatform.web.console import (
     trash,
     webhooks,
 )
-from contentplatform.web.console.stationery import static_file
-from contentplatform.web.console.visit import Handler, page
+from contentplatform.web.console.stationery import render, static_file
+from contentplatform.web.console.visit import PAGE_HEADERS, Handler, page, theme_of
 
 _READ, _WRITE, _ADMIN = Scope.READ, Scope.WRITE, Scope.ADMIN
 
@@ -99,8 +101,16 @@ ROUTES: Final = (
 )
 
 
+async def _lost(request: Request, error: Exception) -> Response:
+    """The answer to an address, or a method of one, that there is not."""
+    status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
+    title = "There is no such page" if status == HTTPStatus.NOT_FOUND else "That can’t be done here"
+    told = error.headers if isinstance(error, HTTPException) and error.headers else {}
+    return HTMLResponse(render("lost.html", theme=theme_of(request), title=title), status, {**PAGE_HEADERS, **told})
+
+
 def console_app(home: Home) -> Starlette:
     """The pages over one home; whoever serves them puts the door (``web.auth``) into each request's scope."""
-    made = Starlette(routes=list(ROUTES))
+    made = Starlette(routes=list(ROUTES), exception_handlers={HTTPException: _lost})
     made.state.home = home
     return made
