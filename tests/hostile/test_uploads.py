@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from contentplatform.config import ServerSettings
 from contentplatform.errors import NoSpace, NotFound, PlatformError
@@ -64,13 +65,13 @@ class Quiet:
     def __init__(self, site: UploadSite) -> None:
         self._app = site.app
 
-    async def __call__(self, scope: object, receive: object, send: object) -> None:
-        if scope["type"] == "http":  # type: ignore[index]  # ASGI's own types are too narrow here
-            await self._app(scope, receive, send)  # type: ignore[arg-type]  # ASGI, untyped here
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._app(scope, receive, send)
             return
         for word in ("startup", "shutdown"):
-            await receive()  # type: ignore[operator]  # ASGI, untyped here
-            await send({"type": f"lifespan.{word}.complete"})  # type: ignore[operator]
+            await receive()
+            await send({"type": f"lifespan.{word}.complete"})
 
 
 def spoken(port: int, request: bytes) -> bytes:
