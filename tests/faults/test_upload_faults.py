@@ -229,6 +229,7 @@ def test_live_uploads_are_no_garbage_and_leftovers_are(tmp_path: Path) -> None:
     session = disk.uploads.create(NewUpload("ann", "a", len(WHOLE)))
     with disk.uploads.append(session.id, 0) as appending:
         appending.write(PIECES[0])
+    assert disk.damage() == [], "an upload on its way is no damage"
     left = disk.store.staging.folder / "left-by-nobody"
     left.write_bytes(b"x")
     for _ in range(3):

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Final
 
 from contentplatform.clock import parse_timestamp
-from contentplatform.drivers.files import translated_os_errors
+from contentplatform.drivers.files import STAGED_MODE, translated_os_errors
 from contentplatform.drivers.sqlite import APPLICATION_ID, Row
 from contentplatform.findings import Check, CheckRun, Finding, Severity
-from contentplatform.storage.blobs import PLACES, TEMPORARY_FOLDER, Blob, Place, sha256_of
+from contentplatform.storage.blobs import PLACES, STAGED_FOLDER, TEMPORARY_FOLDER, Blob, Place, sha256_of
 from contentplatform.storage.journal import MANIFESTS_FOLDER
 from contentplatform.storage.lifecycle import REGION_OF
 from contentplatform.storage.local import LocalObjectStore, stored_uuid
@@ -318,6 +318,8 @@ def _mode_problem(path: Path, *, strict: bool) -> str | None:
     if bits & (stat.S_ISUID | stat.S_ISGID | stat.S_IWOTH):
         return f"its mode is {bits:04o}: set-id, or writable by everybody"
     limit = _FOLDER_MODE_LIMIT if stat.S_ISDIR(mode) else _FILE_MODE_LIMIT
+    if path.parent.name == STAGED_FOLDER:
+        limit = _FILE_MODE_LIMIT | STAGED_MODE  # it is being written yet
     if strict and bits & ~limit:
         return f"its mode is {bits:04o}; at most {limit:04o} is right"
     return None
