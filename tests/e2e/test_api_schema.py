@@ -20,7 +20,7 @@ from fakes.site import ApiSite, open_site
 COMMITTED: Final = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 ENDLESS: Final = "/api/v1/events"
 IDEMPOTENCY: Final = "Idempotency-Key"
-REFUSED_IN_WORDS: Final = ["2xx", "400", "401", "403", "404", "409", "412", "428"]
+REFUSED_IN_WORDS: Final = ["2xx", "400", "401", "403", "404", "409", "412", "428", "429"]
 """A cursor, a key, a state: a description can't say which of them are good."""
 
 

@@ -35,7 +35,7 @@ _QUESTION: Final = {
         "key": {"type": "string", "minLength": 1, "maxLength": 900, "description": "The name of the file."},
         "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         "size_bytes": {"type": "integer", "minimum": 0},
-        "content_type": {"type": "string", "description": "What it is said to be."},
+        "content_type": {"type": ["string", "null"], "description": "What it is said to be."},
     },
 }
 _KEY: Final = {
@@ -63,10 +63,13 @@ def paths() -> dict[str, dict[str, Any]]:
                 "tags": _TAG,
                 "operationId": "put_file",
                 "summary": "Store a file under a key",
-                "description": "The body becomes the current version. A client that breaks off has stored nothing.",
+                "description": (
+                    "The body, none for an empty file, becomes the current version. A client that breaks off has "
+                    "stored nothing."
+                ),
                 SCOPE: "write",
                 "parameters": [_KEY],
-                "requestBody": {"required": True, "content": {"application/octet-stream": {"schema": _BYTES}}},
+                "requestBody": {"required": False, "content": {"application/octet-stream": {"schema": _BYTES}}},
                 "responses": {
                     "201": _answer("Stored.", _STORED),
                     **_problems(404, 408, 409, 412, 413, 415, 422, 507),
