@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from contentplatform.web.console import words
 
 _WEB: Final = Path(__file__).resolve().parents[1]
-_FOLDERS: Final = (_WEB / "assets", _WEB / "static")
+_FOLDERS: Final = (_WEB / "style", _WEB / "static")
 """What is written by hand, and what esbuild bundled; without the latter the pages have no scripts."""
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
