@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import isqrt
 from typing import Any, Final
 
 from contentplatform.catalog.codec import decode_record
@@ -30,7 +31,9 @@ _LARGEST_INTEGER: Final = 2**63 - 1
 _SPILL: Final = 1_000_000 * _SLOTS_PER_MICROSECOND
 """How far a position may lie behind its upload time: a second's worth of slots."""
 _FEW: Final = 1_000
-"""Up to so many candidates may be fetched and sorted instead of walked in order."""
+"""Up to so many candidates may always be fetched and sorted instead of walked in order."""
+_SORTED: Final = 30_000
+"""And never more than these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,7 @@ def found_statement(
     """The SELECT for the positions of what matches, the newest first, and its parameters."""
     if text is not None:
         return _selection(_text_way(query, text), query, before, limit)
-    way = _best_way(view, query)
+    way = _best_way(view, query, limit)
     if way is not None:
         return _selection(way, query, before, limit)
     # What waits to be indexed is beside what is: together they are everything.
@@ -202,7 +205,7 @@ _WAITING: Final = _Way(
 """What the text index doesn't say right yet."""
 
 
-def _best_way(view: Connection, query: SearchQuery) -> _Way | None:
+def _best_way(view: Connection, query: SearchQuery, limit: int) -> _Way | None:
     """The narrowest index for a query without words; None: the text index knows best what meets all conditions.
 
     Counting to a thousand costs less than a wrong guess, which would walk the whole library past what it looks for.
@@ -215,8 +218,10 @@ def _best_way(view: Connection, query: SearchQuery) -> _Way | None:
         return ways[0]
     counted = [(_count(view, way), number, way) for number, way in enumerate(ways)]
     fewest = min(counted)
-    if size_way is not None and _count(view, size_way) < min(_FEW, fewest[0]):
-        return size_way
+    if size_way is not None:
+        most = _sortable(view, limit) if fewest[0] == _FEW else fewest[0]
+        if _count(view, size_way, most) < most:
+            return size_way
     tokens = [*_query_labels(query), *_state_labels(query.deleted, query.kind, query.status)]
     if fewest[0] == _FEW and len(tokens) > 1 and _count(view, _WAITING) < _FEW:
         return None
@@ -265,12 +270,22 @@ def _size_way(query: SearchQuery) -> _Way | None:
     )
 
 
-def _count(view: Connection, way: _Way) -> int:
-    """How many candidates ``way`` has, up to a thousand."""
+def _sortable(view: Connection, limit: int) -> int:
+    """Up to how many candidates it costs less to fetch and sort them than to walk past all others between them.
+
+    For a page of ``limit`` among n candidates in a library of so many files, that many times ``limit`` through n are
+    walked; so it is where n is the root of their product.
+    """
+    files = view.value("SELECT files FROM catalog_counts WHERE sort = 'all' AND parent = '' AND name = ''")
+    return max(_FEW, min(isqrt(limit * int(files or 0)), _SORTED))
+
+
+def _count(view: Connection, way: _Way, most: int = _FEW) -> int:
+    """How many candidates ``way`` has, up to so many."""
     return int(
         view.value(
             f"SELECT count(*) FROM (SELECT 1 FROM {way.source} WHERE {way.condition} LIMIT ?)",  # noqa: S608 - generated
-            (*way.parameters, _FEW),
+            (*way.parameters, most),
         )
     )
 
