@@ -44,7 +44,8 @@ class Served:
             found = self.http.get("/api/v1/files/by-key", params={"key": key})
             return found.json() if found.is_success and found.json()["processing_status"] == "completed" else None
 
-        return until(record, f"{key} is completed")
+        found: dict[str, Any] = until(record, f"{key} is completed")
+        return found
 
     def workers(self) -> set[int]:
         """Process ids of the server's children that are workers."""
