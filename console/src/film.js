@@ -26,7 +26,7 @@ async function stream(video, menu) {
       .map((level, index) => ({ index, height: level.height }))
       .sort((one, other) => other.height - one.height)
       .forEach(({ index, height }) => select.add(new Option(`${height}p`, String(index))));
-    select.addEventListener("change", () => (hls.nextLevel = Number(select.value)));
+    select.addEventListener("change", () => (hls.currentLevel = Number(select.value)));
     menu.hidden = hls.levels.length < 2;
     video.dataset.streaming = "1";
   });

@@ -5,6 +5,7 @@ import { whenChanged } from "./live.js";
 
 const COMES_OR_GOES = new Set(["added", "deleted", "undeleted", "moved", "removed", "reload"]);
 const REFRESH_AT_MOST_EVERY_MILLISECONDS = 1200;
+const AGAIN_AFTER_MILLISECONDS = 2000;
 const NEAR = "1600px";
 const KEPT_PAGES = 40;
 
@@ -70,7 +71,11 @@ export function startGrid(picked = new Set()) {
     else {
       const part = await fetchPart(page.url, signal).catch(() => null);
       const found = part?.querySelector(".chunk");
-      if (found) chunk.replaceChildren(...found.children);
+      if (!found) {
+        page.isOut = true; // it is asked for again when it comes near again
+        return;
+      }
+      chunk.replaceChildren(...found.children);
     }
     chunk.style.height = "";
     showPicked();
@@ -98,7 +103,11 @@ export function startGrid(picked = new Set()) {
     const url = link.getAttribute("href");
     const part = await fetchPart(url, signal).catch(() => null);
     isFetching = false;
-    if (!part || signal.aborted) return;
+    if (signal.aborted) return;
+    if (!part) {
+      window.setTimeout(fetchNext, AGAIN_AFTER_MILLISECONDS);
+      return;
+    }
     const place = link.closest(".pages");
     const chunk = part.querySelector(".chunk");
     const next = part.querySelector("[data-next]")?.closest(".pages");

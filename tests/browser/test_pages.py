@@ -264,6 +264,27 @@ def test_a_link_shows_a_file_to_a_stranger_until_it_is_revoked(stage: Stage) -> 
     stranger.context.close()
 
 
+def test_a_stranger_sends_a_file_by_an_upload_link(stage: Stage) -> None:
+    page = stage.page
+    page.goto("/settings/links")
+    page.locator("summary", has_text="New upload link").click()
+    form = page.locator('form[action="/settings/upload-links"]')
+    form.get_by_label("Into the folder").fill("incoming")
+    form.get_by_role("button", name="Make the link").click()
+    stranger = stage.another()
+    stranger.page.goto(page.locator(".secret code").inner_text())
+    stranger.page.get_by_label("Files").set_input_files(
+        {"name": "from outside.txt", "mimeType": "text/plain", "buffer": b"hello"}
+    )
+    stranger.page.get_by_role("button", name="Send").click()
+    expect(stranger.page.get_by_role("heading", name="1 of 1 stored")).to_be_visible()
+    assert stranger.wrong == []
+    stranger.context.close()
+    page.goto("/library")
+    page.locator(".facets").get_by_role("link", name="incoming").click()
+    expect(page.locator(".card .name")).to_have_text("from outside.txt")
+
+
 def test_a_file_is_deleted_and_comes_back(stage: Stage) -> None:
     page = stage.page
     stage.person.open("gulls.jpg")
