@@ -14,6 +14,7 @@ import errno
 import platform
 import struct
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 # Classic BPF: <linux/filter.h>, <linux/seccomp.h>, <linux/audit.h>.
@@ -251,32 +252,41 @@ def this_machine() -> Machine | None:
 
 def build_filter(machine: Machine, own_pid: int, *, may_execute: bool = False, may_use_devices: bool = False) -> bytes:
     """The filter for a process ``own_pid``, which may signal itself (that is how ``abort`` ends) and nobody else."""
+    ours = [
+        *_only_when(_KILL[machine.column], _argument_low(0), _JUMP_EQUAL, own_pid),
+        *_only_when(_TGKILL[machine.column], _argument_low(0), _JUMP_EQUAL, own_pid),
+    ]
+    before, after = _alike_for_all(machine, may_execute=may_execute, may_use_devices=may_use_devices)
+    return before + b"".join(ours) + after
+
+
+@cache
+def _alike_for_all(machine: Machine, *, may_execute: bool, may_use_devices: bool) -> tuple[bytes, bytes]:
+    """What comes before and after the instructions that know the process; no jump leads from one into the other."""
     column = machine.column
-    program = [
+    before = [
         _instruction(_LOAD_WORD, _ARCHITECTURE),
         _instruction(_JUMP_EQUAL, machine.audit_architecture, 1, 0),
         _instruction(_RETURN, _KILL_PROCESS),
         _instruction(_LOAD_WORD, _CALL_NUMBER),
     ]
     if machine.has_x32:
-        program += _answer_if(_JUMP_GREATER_EQUAL, _X32_CALLS, _KILL_PROCESS)
-    program += _answer_if(_JUMP_GREATER_EQUAL, _FIRST_UNKNOWN_CALL, _UNKNOWN)
+        before += _answer_if(_JUMP_GREATER_EQUAL, _X32_CALLS, _KILL_PROCESS)
+    before += _answer_if(_JUMP_GREATER_EQUAL, _FIRST_UNKNOWN_CALL, _UNKNOWN)
     # With clone3 the flags are out of a filter's sight; libc falls back to clone when it is missing.
-    program += _answer_if(_JUMP_EQUAL, _CLONE3[column], _UNKNOWN)
+    before += _answer_if(_JUMP_EQUAL, _CLONE3[column], _UNKNOWN)
     for name, numbers in REFUSED.items():
         number = numbers[column]
         if number is not None and not (may_execute and name == EXECUTE):
-            program += _answer_if(_JUMP_EQUAL, number, _REFUSE)
-    program += _only_when(_CLONE[column], _argument_low(0), _JUMP_ANY_BIT, _CLONE_THREAD)
-    program += _only_when(_KILL[column], _argument_low(0), _JUMP_EQUAL, own_pid)
-    program += _only_when(_TGKILL[column], _argument_low(0), _JUMP_EQUAL, own_pid)
-    program += _only_when(_PRCTL[column], _argument_low(0), _JUMP_EQUAL, _PR_SET_NAME, _PR_GET_NAME)
-    program += _reading_limits_only(_PRLIMIT[column])
-    program += _unless(_FCNTL[column], _argument_low(1), _FCNTL_REFUSED, _REFUSE)
+            before += _answer_if(_JUMP_EQUAL, number, _REFUSE)
+    before += _only_when(_CLONE[column], _argument_low(0), _JUMP_ANY_BIT, _CLONE_THREAD)
+    after = _only_when(_PRCTL[column], _argument_low(0), _JUMP_EQUAL, _PR_SET_NAME, _PR_GET_NAME)
+    after += _reading_limits_only(_PRLIMIT[column])
+    after += _unless(_FCNTL[column], _argument_low(1), _FCNTL_REFUSED, _REFUSE)
     if not may_use_devices:
-        program += _only_when(_IOCTL[column], _argument_low(1), _JUMP_EQUAL, *_IOCTL_ALLOWED, otherwise=_NO_TERMINAL)
-    program.append(_instruction(_RETURN, _ALLOW))
-    return b"".join(program)
+        after += _only_when(_IOCTL[column], _argument_low(1), _JUMP_EQUAL, *_IOCTL_ALLOWED, otherwise=_NO_TERMINAL)
+    after.append(_instruction(_RETURN, _ALLOW))
+    return b"".join(before), b"".join(after)
 
 
 def _instruction(code: int, operand: int, jump_true: int = 0, jump_false: int = 0) -> bytes:

@@ -42,7 +42,7 @@ from types import FrameType
 from typing import Any, Final
 
 from contentplatform.clock import Clock, SystemClock
-from contentplatform.drivers.confinement import Confinement, JobLimits, ProgramFiles, confine
+from contentplatform.drivers.confinement import Confinement, JobLimits, ProgramFiles, confine, prepare
 from contentplatform.errors import ErrorCode, NoSpace, ProcessingFailed
 
 Job = Callable[[Mapping[str, Any], int], Mapping[str, Any]]
@@ -541,6 +541,7 @@ def main(arguments: list[str]) -> int:
     control.set_inheritable(False)
     try:
         job = _load(entry_points[0] if entry_points else None)
+        prepare()
         walls = _probe_confinement()
     except Exception:  # noqa: BLE001 - the outer edge of this process: the owner is told, whatever it was
         send_frame(control, {"failed": traceback.format_exc()})
