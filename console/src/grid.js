@@ -9,10 +9,16 @@ const AGAIN_AFTER_MILLISECONDS = 2000;
 const NEAR = "1600px";
 const KEPT_PAGES = 40;
 
+// Counts what was asked for: an answer that comes after the next question is dropped.
+let questions = 0;
+document.body.addEventListener("htmx:beforeRequest", () => (questions += 1));
+
 // What is at the top of the library now, for whoever looks at the top.
 async function refresh() {
   if (window.scrollY > 600) return;
+  const question = questions;
   const part = await fetchPart(window.location.href).catch(() => null);
+  if (question !== questions) return;
   const results = part?.getElementById("results");
   if (!results || document.getElementById("results")?.contains(document.activeElement)) return;
   document.getElementById("results")?.replaceWith(results);

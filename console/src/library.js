@@ -24,7 +24,8 @@ document.addEventListener("click", (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   const url = link.getAttribute("href");
-  htmx.ajax("GET", url, { target: "#results", swap: "outerHTML" }).then(() => window.history.pushState({}, "", url));
+  window.history.pushState({}, "", url);
+  htmx.ajax("GET", url, { target: "#results", swap: "outerHTML" });
 });
 window.addEventListener("popstate", () => window.location.reload());
 

@@ -110,6 +110,7 @@ def test_the_search_finds_as_one_types(stage: Stage) -> None:
     page.get_by_label("Search the library").fill("")
     expect(page.locator(".card")).to_have_count(10)
     page.get_by_role("navigation", name="Kinds of files").get_by_role("link", name="Sounds").click()
+    expect(page.locator(".card")).to_have_count(1)
     expect(page.locator(".card .name")).to_have_text("tone.wav")
     assert stage.person.wrong == []
 
@@ -282,6 +283,7 @@ def test_a_stranger_sends_a_file_by_an_upload_link(stage: Stage) -> None:
     stranger.context.close()
     page.goto("/library")
     page.locator(".facets").get_by_role("link", name="incoming").click()
+    expect(page.locator(".card")).to_have_count(1)
     expect(page.locator(".card .name")).to_have_text("from outside.txt")
 
 
