@@ -64,6 +64,12 @@ def check_target(principal: Principal, key: str) -> None:
         raise Denied(f"writing {key[:80]}", "it lies outside your folder")
 
 
+def check_own(principal: Principal, owner: str) -> None:
+    """Raise Denied where somebody held in a folder would change a collection of files that they can't all see."""
+    if principal.folder and principal.name != owner:
+        raise Denied("changing the collection", "somebody else made it, and you are held in a folder")
+
+
 def within(principal: Principal, query: SearchQuery) -> SearchQuery:
     """The query, narrowed to what exists for whoever asks. Raises NotFound for a folder that doesn't."""
     return replace(query, folder=principal.folder_within(query.folder or "").rstrip("/"))

@@ -111,12 +111,16 @@ class Door:
             raise Unauthenticated("asking the server", "nobody is signed in", hint="Sign in, or send a token")
         if request.scope["method"] not in SAFE_METHODS:
             self.check_form(request, form_token or request.headers.get(CSRF_HEADER, ""))
+        self.check_right(request, principal, scope)
+        return principal
+
+    def check_right(self, request: HTTPConnection, principal: Principal, scope: Scope) -> None:
+        """Raise Denied, and write it down, unless they may do this; for what is to be known before a body is read."""
         try:
             principal.needs(scope)
         except Denied:
             self._audit.record(principal, "request.refused", request.url.path, method=request.scope["method"])
             raise
-        return principal
 
     # -- forms -----------------------------------------------------------------------------------------------
 

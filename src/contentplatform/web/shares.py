@@ -221,9 +221,14 @@ def create_shares(platform: Platform, verify: Verify) -> ASGIApp:
     return site_of([*shown.routes(), *taken.routes()])
 
 
+async def _fault(request: Request, _error: Exception) -> Response:
+    """What nobody foresaw, where no handler caught it: Starlette raises it again behind the answer."""
+    return problem_page(request, problems.internal())
+
+
 def site_of(routes: list[Route]) -> ASGIApp:
     """Pages of links as an application, with the headers that all of them have."""
-    return Unlisted(Starlette(routes=routes, exception_handlers={404: _nothing, 405: _nothing}))
+    return Unlisted(Starlette(routes=routes, exception_handlers={404: _nothing, 405: _nothing, Exception: _fault}))
 
 
 async def small_form(request: Request) -> dict[str, str]:

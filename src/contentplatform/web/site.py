@@ -117,7 +117,9 @@ def _guarded(home: Home, listening_host: str, stopping: threading.Event | None) 
     options = UploadOptions(limits.max_bytes, limits.idle_seconds, limits.form_files)
     site = create_app(
         home,
-        uploads=UploadsApp(platform.uploads, _uploader(door), options) if platform.uploads is not None else None,
+        uploads=UploadsApp(platform.uploads, _uploader(door), options, direct=platform.direct_uploads)
+        if platform.uploads is not None
+        else None,
         shares=create_shares(platform, Passwords(os.urandom).matches),
         console=console_app(home),
         stopping=stopping,
@@ -125,7 +127,7 @@ def _guarded(home: Home, listening_host: str, stopping: threading.Event | None) 
     )
     rules = GuardRules(
         hosts=known_hosts(listening_host, settings.server.public_url),
-        content_origins=(settings.server.edge_url,) if settings.server.edge_url else (),
+        content_origins=(*((settings.server.edge_url,) if settings.server.edge_url else ()), *home.content_origins()),
         body_limits=tuple((path, None) for path in _WITHOUT_LIMIT),
     )
     rates = Rates(clock, settings.accounts.address_requests_per_minute)

@@ -24,12 +24,15 @@ from starlette.types import Receive, Scope, Send
 
 from contentplatform.accounts.port import Principal, Via
 from contentplatform.accounts.port import Scope as Right
+from contentplatform.clock import timestamp
 from contentplatform.errors import ChecksumMismatch, Conflict, InvalidRequest, NotFound, PlatformError
 from contentplatform.ingest.uploads import (
     CHECKSUM_ALGORITHMS,
     Appending,
     Busy,
     Checksum,
+    DirectUpload,
+    DirectUploads,
     NewUpload,
     Receiving,
     TooLarge,
@@ -72,6 +75,8 @@ _NOT_SAID: Final = frozenset({"", "null", "undefined"})
 """How clients in JavaScript say nothing."""
 _GUESSED_TYPES: Final = frozenset({OCTET_STREAM, "application/x-www-form-urlencoded", ""})
 """What clients send who know nothing of the file."""
+_NOT_KEPT: Final = {"Cache-Control": "no-store"}
+"""Addresses are secrets."""
 
 PrincipalOf = Callable[[Scope], Principal]
 """Who asks; raises Unauthenticated, or Denied for a request that another site made them send."""
@@ -93,10 +98,19 @@ class UploadsApp:
         uploads: what takes the files in.
         principal_of: who asks; called in a thread.
         options: what the settings say.
+        direct: what lets files go to the home's store past this server; None: this server takes them itself.
     """
 
-    def __init__(self, uploads: Uploads, principal_of: PrincipalOf, options: UploadOptions = UploadOptions()) -> None:
+    def __init__(
+        self,
+        uploads: Uploads,
+        principal_of: PrincipalOf,
+        options: UploadOptions = UploadOptions(),
+        *,
+        direct: DirectUploads | None = None,
+    ) -> None:
         self._uploads = uploads
+        self._direct = direct
         self._principal_of = principal_of
         self._options = options
         self._intake = Intake(options.idle_seconds)
@@ -138,6 +152,8 @@ class UploadsApp:
         if request.path.rstrip("/") == UPLOADS_PATH and request.is_json:
             request.needs_method("POST")
             return await self._ask(request)
+        if request.is_of_direct_upload:
+            return await self._directly(request)
         return await self._tus(request)
 
     async def _writer(self, request: _Request) -> Principal:
@@ -306,12 +322,42 @@ class UploadsApp:
         document = await request.json(self._intake)
         if document is None:
             return None
-        new = _asked_for(document, principal)
-        version_id = await self._intake.run(partial(self._uploads.already_here, new, principal.sees))
+        new, directly = _asked_for(document, principal), _direct_is_wanted(document)
+        version_id = None
+        if new.expected_sha256 is not None:
+            version_id = await self._intake.run(partial(self._uploads.already_here, new, principal.sees))
+        if version_id is None and directly and self._direct is not None:
+            begun = await self._intake.run(partial(self._direct.create, new))
+            location = {"Location": f"{UPLOADS_PATH}/{begun.id}"}
+            return JSONResponse(_told_of(begun), HTTPStatus.CREATED, {**location, **_NOT_KEPT})
         if version_id is None:
-            return JSONResponse({"already_here": False, "key": new.key})
+            answer = {"already_here": False, "key": new.key}
+            return JSONResponse(answer | ({"direct": False} if directly else {}))
         told = {"already_here": True, "key": new.key, "version_id": version_id}
         return JSONResponse(told, HTTPStatus.CREATED, {"Location": file_address(new.key)})
+
+    # -- straight to the store ---------------------------------------------------------------------------------
+
+    async def _directly(self, request: _Request) -> Response | None:
+        """What an upload needs whose bytes do not come here: a look, its end by a version, its end by none."""
+        upload_id, _, act = request.path.removeprefix(UPLOADS_PATH).strip("/").partition("/")
+        if act:
+            request.needs_method("POST")
+        principal = await self._writer(request)
+        direct = self._direct
+        upload = None
+        if direct is not None and principal.via is not Via.LINK and _ID.fullmatch(upload_id):
+            upload = await self._intake.run(partial(direct.get, upload_id))
+        if direct is None or upload is None or upload.owner != owner_of(principal) or not principal.sees(upload.key):
+            raise NotFound(
+                f"looking for upload {upload_id[:80]!r}", "there is none, or its time is over", hint="Start it again"
+            )
+        if request.method == "DELETE":
+            await self._intake.run(partial(direct.terminate, upload_id))
+            return Response(None, HTTPStatus.NO_CONTENT, _NOT_KEPT)
+        if act:
+            upload = await self._intake.run(partial(direct.complete, upload_id))
+        return JSONResponse(_told_of(upload), headers=_NOT_KEPT)
 
     # -- PUT ---------------------------------------------------------------------------------------------------
 
@@ -427,6 +473,12 @@ class _Request:
     def is_json(self) -> bool:
         """Whether somebody asks in JSON, and not by tus."""
         return self.media_type == "application/json" and not self.header("tus-resumable")
+
+    @property
+    def is_of_direct_upload(self) -> bool:
+        """Whether somebody asks for an upload that goes straight to the store; HTTP as it is, no tus."""
+        _, _, act = self.path.removeprefix(UPLOADS_PATH).strip("/").partition("/")
+        return act == "complete" or (not self.header("tus-resumable") and self.method in {"GET", "DELETE"})
 
     def needs_method(self, *methods: str) -> None:
         """Refuse other methods."""
@@ -602,21 +654,59 @@ def _asked_for(document: Any, principal: Principal) -> NewUpload:
     if not isinstance(document, dict):
         raise InvalidRequest(doing, "the document is no object")
     key, sha256, size_bytes = document.get("key"), document.get("sha256"), document.get("size_bytes")
-    content_type = document.get("content_type")
-    if not isinstance(key, str) or not isinstance(sha256, str):
-        raise InvalidRequest(doing, "`key` and `sha256` are needed")
+    content_type, create_only = document.get("content_type"), document.get("create_only", False)
+    if not isinstance(key, str):
+        raise InvalidRequest(doing, "`key` is needed")
+    if not isinstance(sha256, str) and (sha256 is not None or not _direct_is_wanted(document)):
+        raise InvalidRequest(doing, "`sha256` is needed, except for what is sent straight to the store")
     if not isinstance(size_bytes, int) or isinstance(size_bytes, bool) or size_bytes < 0:
         raise InvalidRequest(doing, "`size_bytes` is needed, a whole number from 0")
     if content_type is not None and not isinstance(content_type, str):
         raise InvalidRequest(doing, "`content_type` is text")
+    if not isinstance(create_only, bool):
+        raise InvalidRequest(doing, "`create_only` is true or false")
     check_target(principal, key)
     return NewUpload(
         owner=owner_of(principal),
         key=key,
         length=size_bytes,
         claimed_type=content_type,
-        expected_sha256=hex_digest(sha256),
+        expected_sha256=None if sha256 is None else hex_digest(sha256),
+        create_only=create_only,
     )
+
+
+def _direct_is_wanted(document: Any) -> bool:
+    wanted = document.get("direct", False)
+    if not isinstance(wanted, bool):
+        raise InvalidRequest("asking for content", "`direct` is true or false")
+    return wanted
+
+
+def _told_of(upload: DirectUpload) -> dict[str, Any]:
+    """An upload that goes straight to the store, as the API tells it."""
+    return {
+        "already_here": False,
+        "direct": True,
+        "id": upload.id,
+        "key": upload.key,
+        "size_bytes": upload.length,
+        "part_size_bytes": upload.part_size_bytes,
+        "expires_at": timestamp(upload.expires_at),
+        "version_id": upload.version_id,
+        "parts_there": list(upload.parts_there),
+        "parts": [
+            {
+                "number": part.number,
+                "first_byte": part.first_byte,
+                "size_bytes": part.size_bytes,
+                "url": part.url,
+                "headers": dict(part.headers),
+                "expires_at": timestamp(part.expires_at),
+            }
+            for part in upload.parts
+        ],
+    }
 
 
 def _state(session: UploadSession) -> dict[str, str]:

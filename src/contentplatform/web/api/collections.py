@@ -12,7 +12,7 @@ from contentplatform.clock import timestamp
 from contentplatform.delivery.conditions import names
 from contentplatform.errors import Conflict
 from contentplatform.web import problems
-from contentplatform.web.access import note, record_of, shown
+from contentplatform.web.access import check_own, note, record_of, shown
 from contentplatform.web.api.route import ETAG, failures, new_router
 from contentplatform.web.api.serving import ACollections, APlatform, FileIdInPath, Reader, Writer
 from contentplatform.web.api.shapes import (
@@ -86,7 +86,7 @@ def edit_collection(
     if_match: IfMatch = None,
 ) -> Collection:
     """Rename it, describe it, choose its cover."""
-    revision = _revision(collections, collection_id, if_match)
+    revision = _revision(collections, collection_id, if_match, writer)
     given = {name: getattr(change, name) or "" for name in change.model_fields_set}
     try:
         changed = collections.change(collection_id, revision, **given)
@@ -111,7 +111,7 @@ def delete_collection(
     if_match: IfMatch = None,
 ) -> None:
     """Take it away; its files stay where they are."""
-    revision = _revision(collections, collection_id, if_match)
+    revision = _revision(collections, collection_id, if_match, writer)
     try:
         collections.delete(collection_id, revision)
     except Conflict as error:
@@ -173,7 +173,8 @@ def shrink_collection(
     files: FileIds,
 ) -> Collection:
     """Take files out of it; they stay where they are."""
-    changed = collections.take(collection_id, files.file_ids)
+    taken = _seen(platform, writer, files.file_ids) if writer.folder else files.file_ids
+    changed = collections.take(collection_id, taken)
     note(platform, writer, "collection.shrink", collection_id, files=len(files.file_ids))
     return _answer(changed, response)
 
@@ -194,7 +195,7 @@ def arrange_collection(
     if_match: IfMatch = None,
 ) -> Collection:
     """Put some of its files, in this order, before another of them, or at its end."""
-    revision = _revision(collections, collection_id, if_match)
+    revision = _revision(collections, collection_id, if_match, writer)
     try:
         changed = collections.arrange(collection_id, wish.file_ids, revision, before=wish.before)
     except Conflict as error:
@@ -223,9 +224,11 @@ def _seen(platform: APlatform, principal: Principal, file_ids: list[str]) -> lis
     return [record_of(platform, principal, file_id).file_id for file_id in file_ids]
 
 
-def _revision(collections: ACollections, collection_id: str, if_match: str | None) -> int:
-    """The revision that whoever changes it has seen."""
-    stored = collections.get(collection_id).revision
+def _revision(collections: ACollections, collection_id: str, if_match: str | None, principal: Principal) -> int:
+    """The revision that whoever changes it has seen. Raises Denied where it is not theirs to change."""
+    found = collections.get(collection_id)
+    check_own(principal, found.owner)
+    stored = found.revision
     if if_match is None:
         hint = "Send If-Match with the ETag that you got, or *"
         raise problems.Refusal(problems.PRECONDITION_REQUIRED, "Say which state you have seen", hint=hint)

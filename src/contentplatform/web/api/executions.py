@@ -80,6 +80,7 @@ def _execution(platform: APlatform, principal: Principal, name: str) -> port.Exe
     except NotFound:
         raise missing from None
     if not _is_seen(principal, found):
+        note(platform, principal, "execution.refused", name)
         raise missing
     return found
 

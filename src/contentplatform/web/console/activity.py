@@ -132,7 +132,7 @@ _EVENT_WORDS: Final = {
 
 def show_execution(visit: Visit) -> Response:
     """One execution with its history."""
-    execution = _execution(visit)
+    execution = _execution(visit, str(visit.path["name"]))
     events = [
         Event(
             at=f"{event.at:%H:%M:%S}.{event.at.microsecond // 1000:03d}",
@@ -149,11 +149,16 @@ def show_execution(visit: Visit) -> Response:
     return visit.page("execution.html", run=_run(visit, execution), events=events, record=record)
 
 
-def _execution(visit: Visit) -> Execution:
-    name = str(visit.path["name"])
-    execution = visit.platform.engine.get(name)
+def _execution(visit: Visit, name: str) -> Execution:
+    """An execution that concerns a file which exists for whoever asks. Raises NotFound, the same in either case."""
+    missing = NotFound(f"looking for the execution {name[:80]}", "there is no such execution")
+    try:
+        execution = visit.platform.engine.get(name)
+    except NotFound:
+        raise missing from None
     if not _is_theirs(visit, execution):
-        raise NotFound(f"looking for {name}", "there is no such execution")
+        visit.note("execution.refused", name)
+        raise missing
     return execution
 
 
@@ -169,15 +174,13 @@ def retry(visit: Visit) -> Response:
     library = visit.platform.library
     name = visit.given("name")
     if name:
-        execution = visit.platform.engine.get(name)
-        if not _is_theirs(visit, execution):
-            raise NotFound(f"looking for {name}", "there is no such execution")
-        library.retry(name)
+        execution = _execution(visit, name)
+        visit.note("execution.retry", name, execution=library.retry(execution.name))
         started = 1
     else:
         keys = [key for key in library.failed() if visit.principal.sees(key)][:_RETRY_LIMIT]
         for key in keys:
-            library.reprocess(key)
+            visit.note("file.reprocess", key, execution=library.reprocess(key), bulk=True)
         started = len(keys)
     visit.home.take_in_all()
     return visit.back(ACTIVITY, f"{words.count(started, 'file')} will be processed again.")
@@ -185,8 +188,7 @@ def retry(visit: Visit) -> Response:
 
 def cancel(visit: Visit) -> Response:
     """Stop one."""
-    execution = visit.platform.engine.get(visit.given("name"))
-    if not _is_theirs(visit, execution):
-        raise NotFound("cancelling", "there is no such execution")
+    execution = _execution(visit, visit.given("name"))
     visit.platform.library.cancel(execution.name, f"cancelled by {visit.principal.name}")
+    visit.note("execution.cancel", execution.name)
     return visit.back(ACTIVITY, "It was cancelled.")

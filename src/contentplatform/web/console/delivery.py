@@ -105,6 +105,7 @@ def invalidate(visit: Visit) -> Response:
     made = visit.platform.edge.invalidate(paths, f"by-hand-{secrets.token_hex(8)}")
     if made is None:
         raise InvalidRequest("telling the edge to forget", "nothing of this is on the edge")
+    visit.note("invalidation.create", made.id, paths=len(made.paths))
     return visit.back(DELIVERY, f"The edge forgets {words.count(len(made.paths), 'path')}.")
 
 

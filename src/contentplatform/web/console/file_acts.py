@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 from starlette.responses import Response
 
@@ -13,6 +14,8 @@ from contentplatform.web.access import check_target, live_record_of
 from contentplatform.web.console.file import file_url
 from contentplatform.web.console.library import LIBRARY, collections_of, tags_in
 from contentplatform.web.console.visit import Notice, Visit, needed
+
+_DIGITS_LIMIT: Final = 16
 
 
 def _record(visit: Visit) -> Record:
@@ -30,11 +33,14 @@ def edit(visit: Visit) -> Response:
         rights_until=_day(until) if until else None,
         clears_rights=not until,
     )
-    revision = visit.given("revision")
-    visit.platform.library.edit(
-        record.file_path, change, revision=int(revision) if revision.isascii() and revision.isdigit() else None
-    )
+    visit.platform.library.edit(record.file_path, change, revision=_revision(visit.given("revision")))
+    visit.note("file.edit", record.file_path)
     return _done(visit, record, "Saved.")
+
+
+def _revision(text: str) -> int | None:
+    """The state from which the page was made; None where the form says nothing that could be one."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS_LIMIT else None
 
 
 def _day(text: str) -> datetime:
@@ -50,6 +56,7 @@ def tag(visit: Visit) -> Response:
     taken = visit.given("remove")
     change = Edit(remove_tags=frozenset({taken})) if taken else Edit(add_tags=tags_in(visit.given("tags")))
     visit.platform.library.edit(record.file_path, change)
+    visit.note("file.tag", record.file_path)
     return _done(visit, record)
 
 
@@ -59,6 +66,7 @@ def move(visit: Visit) -> Response:
     target = needed(visit, "key", "the new name")
     check_target(visit.principal, target)
     moved = visit.platform.library.move(record.file_path, target)
+    visit.note("file.move", record.file_path, to=target)
     return _done(visit, moved, f"It is now {target}.")
 
 
@@ -66,6 +74,7 @@ def delete(visit: Visit) -> Response:
     """Put it into the trash."""
     record = _record(visit)
     visit.platform.library.remove(record.file_path)
+    visit.note("file.delete", record.file_path)
     visit.home.index_for_search()
     return visit.back(LIBRARY, Notice("1 file moved to the trash.", undelete=(record.file_id,)))
 
@@ -73,14 +82,17 @@ def delete(visit: Visit) -> Response:
 def reprocess(visit: Visit) -> Response:
     """Make its renditions anew."""
     record = _record(visit)
-    visit.platform.library.reprocess(record.file_path)
+    started = visit.platform.library.reprocess(record.file_path)
+    visit.note("file.reprocess", record.file_path, execution=started)
     return _done(visit, record, "It will be processed again.")
 
 
 def restore(visit: Visit) -> Response:
     """Make an older version current again."""
     record = _record(visit)
-    restored = visit.platform.library.restore(record.file_path, needed(visit, "version", "the version"))
+    version = needed(visit, "version", "the version")
+    restored = visit.platform.library.restore(record.file_path, version)
+    visit.note("version.restore", record.file_path, version=version)
     return _done(visit, restored, "That version is current again, as a new one.")
 
 
@@ -89,8 +101,11 @@ def collect(visit: Visit) -> Response:
     record = _record(visit)
     if held := visit.given("take_from"):
         collections_of(visit).take(held, [record.file_id])
+        visit.note("collection.shrink", held, files=1)
         return _done(visit, record)
-    collections_of(visit).add(needed(visit, "collection", "the collection"), [record.file_id])
+    collection = needed(visit, "collection", "the collection")
+    collections_of(visit).add(collection, [record.file_id])
+    visit.note("collection.extend", collection, files=1)
     return _done(visit, record, "It is in the collection.")
 
 

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from contentplatform.catalog.port import Collection, Collections, Facets, Figure, Record, SearchQuery
 from contentplatform.errors import InvalidRequest, NotFound, PlatformError
 from contentplatform.ingest.library import Edit
+from contentplatform.ingest.uploads import NewUpload
 from contentplatform.media import MediaKind, ProcessingStatus, file_name
 from contentplatform.web.access import check_target, live_record_of, within
 from contentplatform.web.console import words
 from contentplatform.web.console.cards import cards
 from contentplatform.web.console.visit import Notice, Visit
+from contentplatform.web.uploads import owner_of
 
 LIBRARY: Final = "/library"
 PAGE_SIZE: Final = 60
@@ -24,6 +27,7 @@ FEW: Final = 8
 """So many values of a facet are seen at once; the others behind a word."""
 _CARDS_LIMIT: Final = 200
 _BULK_LIMIT: Final = 1_000
+_PIECE_BYTES: Final = 1 << 20
 _FILTERS: Final = ("q", "kind", "status", "folder", "tag")
 
 
@@ -94,7 +98,7 @@ def take_in(visit: Visit) -> Response:
         key = f"{folder}/{name}" if folder else name
         try:
             check_target(visit.principal, key)
-            visit.platform.library.add(key, upload.file, claimed_type=upload.content_type)
+            _store(visit, key, upload)
             came += 1
         except PlatformError as error:
             failed.append(error.public)
@@ -103,6 +107,24 @@ def take_in(visit: Visit) -> Response:
         raise InvalidRequest("uploading", "no file was chosen")
     told = f"{words.count(came, 'file')} uploaded." + "".join(f" {why}." for why in failed)
     return visit.back(_url({"folder": folder}), Notice(told, "bad" if failed else ""))
+
+
+def _store(visit: Visit, key: str, upload: UploadFile) -> None:
+    """Take a file in as any other upload, within the quota of who sends it and the limit of all."""
+    uploads = visit.platform.uploads
+    if uploads is None:
+        visit.platform.library.add(key, upload.file, claimed_type=upload.content_type)
+        return
+    receiving = uploads.receive(
+        NewUpload(owner=owner_of(visit.principal), key=key, length=upload.size, claimed_type=upload.content_type)
+    )
+    assert not isinstance(receiving, str)  # noqa: S101 - there is no idempotency key
+    try:
+        while piece := upload.file.read(_PIECE_BYTES):
+            receiving.write(piece)
+        receiving.finish()
+    finally:
+        receiving.abandon()
 
 
 # -- many at once --------------------------------------------------------------------------------------------------
@@ -123,6 +145,7 @@ def act(visit: Visit) -> Response:
         try:
             record = live_record_of(visit.platform, visit.principal, name)
             work(visit, record)
+            visit.note(_NOTED[what], record.file_path, bulk=True)
             done.append(record)
         except PlatformError as error:
             failed.append(error.public)
@@ -170,6 +193,17 @@ _ACTS: Final = {
     "reprocess": ("will be processed again", _reprocess),
     "collect": ("put into the collection", _collect),
 }
+
+
+_NOTED: Final = {
+    "tag": "file.tag",
+    "untag": "file.tag",
+    "move": "file.move",
+    "delete": "file.delete",
+    "reprocess": "file.reprocess",
+    "collect": "collection.extend",
+}
+"""What the audit log calls these acts."""
 
 
 def tags_in(text: str) -> frozenset[str]:

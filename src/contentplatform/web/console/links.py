@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Final
+from urllib.parse import quote
 
 from starlette.responses import Response
 
@@ -74,7 +75,7 @@ def shown_share(visit: Visit, share: Share) -> Shown:
 
 def _named(visit: Visit, target: Target) -> tuple[str, str]:
     if target.kind is TargetKind.FOLDER:
-        return f"{target.name}/", f"/library?folder={target.name}"
+        return f"{target.name}/", f"/library?folder={quote(target.name)}"
     try:
         if target.kind is TargetKind.COLLECTION:
             return collections_of(visit).get(target.name).name, f"/collections/{target.name}"
@@ -101,6 +102,7 @@ def share(visit: Visit) -> Response:
         password_hash=_passwords().hashed(password) if (password := visit.given("password")) else None,
     )
     secret, made = visit.platform.shares.create_share(draft, visit.principal.id)
+    visit.note("share.create", made.id, target=target.kind.value, name=target.name)
     return _links_page(visit, secret_url=_address(visit, f"/s/{secret}"), secret_of=shown_share(visit, made).what)
 
 
@@ -150,6 +152,7 @@ def revoke(visit: Visit) -> Response:
     if _whose(visit) not in {None, found.created_by}:
         raise NotFound("looking for the share", "there is no such share")
     visit.platform.shares.revoke_share(found.id)
+    visit.note("share.revoke", found.id)
     return visit.back(LINKS, "The link leads nowhere any more.")
 
 
@@ -170,6 +173,7 @@ def create_upload_link(visit: Visit) -> Response:
         max_file_bytes=each and each * _MEGABYTE,
     )
     secret, made = visit.platform.shares.create_upload_link(draft, visit.principal.id)
+    visit.note("upload_link.create", made.id, folder=made.folder)
     return _links_page(visit, secret_url=_address(visit, f"/u/{secret}"), secret_of=f"uploads into {made.folder}/")
 
 
@@ -179,4 +183,5 @@ def revoke_upload_link(visit: Visit) -> Response:
     if _whose(visit) not in {None, found.created_by}:
         raise NotFound("looking for the upload link", "there is no such upload link")
     visit.platform.shares.revoke_upload_link(found.id)
+    visit.note("upload_link.revoke", found.id)
     return visit.back(LINKS, "The link takes no files any more.")

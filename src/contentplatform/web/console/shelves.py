@@ -11,7 +11,7 @@ from starlette.responses import Response
 from contentplatform.catalog.port import Collection
 from contentplatform.errors import NotFound
 from contentplatform.sharing.port import Target, TargetKind
-from contentplatform.web.access import live_record_of
+from contentplatform.web.access import check_own, live_record_of, record_of
 from contentplatform.web.console import words
 from contentplatform.web.console.cards import Picture, cards, picture
 from contentplatform.web.console.library import PAGE_SIZE, collections_of
@@ -76,18 +76,21 @@ def create(visit: Visit) -> Response:
     """Make an empty one."""
     name = needed(visit, "name", "the collection’s name")
     made = collections_of(visit).create(name, description=visit.given("description"), owner=visit.principal.name)
+    visit.note("collection.create", made.collection_id, name=made.name)
     return visit.back(collection_url(made.collection_id), "The collection is there. Put files in from the library.")
 
 
 def change(visit: Visit) -> Response:
     """Give it another name or description."""
     collection = collections_of(visit).get(visit.path["collection_id"])
+    check_own(visit.principal, collection.owner)
     collections_of(visit).change(
         collection.collection_id,
         collection.revision,
         name=needed(visit, "name", "the collection’s name"),
         description=visit.given("description"),
     )
+    visit.note("collection.edit", collection.collection_id)
     return visit.back(collection_url(collection.collection_id), "Saved.")
 
 
@@ -95,7 +98,10 @@ def take(visit: Visit) -> Response:
     """Take files out; they stay in the library."""
     collection = collections_of(visit).get(visit.path["collection_id"])
     picked = visit.given_all("file")
+    if visit.principal.folder:
+        picked = tuple(record_of(visit.platform, visit.principal, name).file_id for name in picked)
     collections_of(visit).take(collection.collection_id, picked)
+    visit.note("collection.shrink", collection.collection_id, files=len(picked))
     told = f"{words.count(len(picked), 'file')} taken out; they stay in the library."
     return visit.back(collection_url(collection.collection_id), told)
 
@@ -103,7 +109,9 @@ def take(visit: Visit) -> Response:
 def delete(visit: Visit) -> Response:
     """Take the collection away; its files stay."""
     collection = collections_of(visit).get(visit.path["collection_id"])
+    check_own(visit.principal, collection.owner)
     collections_of(visit).delete(collection.collection_id, collection.revision)
+    visit.note("collection.delete", collection.collection_id)
     return visit.back(COLLECTIONS, f"The collection {collection.name} is gone; its files stay in the library.")
 
 

@@ -106,11 +106,23 @@ async def _lost(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
     title = "There is no such page" if status == HTTPStatus.NOT_FOUND else "That can’t be done here"
     told = error.headers if isinstance(error, HTTPException) and error.headers else {}
-    return HTMLResponse(render("lost.html", theme=theme_of(request), title=title), status, {**PAGE_HEADERS, **told})
+    return HTMLResponse(
+        render("lost.html", theme=theme_of(request), title=title, what=""), status, {**PAGE_HEADERS, **told}
+    )
+
+
+async def _fault(request: Request, _error: Exception) -> Response:
+    """The answer to a fault that nobody foresaw: Starlette raises it again behind it, for the site's log."""
+    title = "Something went wrong here"
+    text = render("lost.html", theme=theme_of(request), title=title, what=_FAULT)
+    return HTMLResponse(text, HTTPStatus.INTERNAL_SERVER_ERROR, PAGE_HEADERS)
+
+
+_FAULT: Final = "Nothing that was acknowledged is lost, and the server’s log tells more. Try it again in a while."
 
 
 def console_app(home: Home) -> Starlette:
     """The pages over one home; whoever serves them puts the door (``web.auth``) into each request's scope."""
-    made = Starlette(routes=list(ROUTES), exception_handlers={HTTPException: _lost})
+    made = Starlette(routes=list(ROUTES), exception_handlers={HTTPException: _lost, Exception: _fault})
     made.state.home = home
     return made

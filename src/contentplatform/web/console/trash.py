@@ -37,6 +37,7 @@ def undelete(visit: Visit) -> Response:
         try:
             record = record_of(visit.platform, visit.principal, name)
             visit.platform.library.undelete(record.file_path)
+            visit.note("file.undelete", record.file_path)
             back.append(record.file_id)
         except PlatformError as error:
             failed.append(error.public)

@@ -22,6 +22,7 @@ from contentplatform.accounts.port import Principal, Role, Scope
 from contentplatform.app import Home, Platform
 from contentplatform.errors import Denied, InvalidRequest, PlatformError
 from contentplatform.web import problems
+from contentplatform.web.access import note
 from contentplatform.web.auth import CSRF_FIELD, door_of
 from contentplatform.web.console import words
 from contentplatform.web.console.stationery import render
@@ -126,6 +127,10 @@ class Visit:
             response.delete_cookie(NOTICE_COOKIE, path="/", httponly=True, samesite="lax")
         return response
 
+    def note(self, act: str, subject: str, **details: Any) -> None:
+        """Write down what was just done, in the words that the API has for it."""
+        note(self.platform, self.principal, act, subject, **details)
+
     def back(self, to: str, notice: Notice | str | None = None) -> Response:
         """Send the browser to a page after a form, with something to say there."""
         response = RedirectResponse(to, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
@@ -152,6 +157,7 @@ def page(handler: Handler, *, scope: Scope = Scope.READ) -> Endpoint:
             if request.method != "POST":
                 await run_in_threadpool(door.enter, request, scope)
                 return await run_in_threadpool(handler, visit)
+            await run_in_threadpool(door.check_right, request, principal, scope)  # before files are read for nothing
             async with request.form(max_fields=_FIELDS_LIMIT, max_files=_FILES_LIMIT) as form:
                 token = str(form.get(CSRF_FIELD, ""))
                 await run_in_threadpool(partial(door.enter, request, scope, form_token=token))
@@ -210,7 +216,7 @@ def read_notice(request: Request) -> Notice | None:
     try:
         told = json.loads(base64.urlsafe_b64decode(request.cookies.get(NOTICE_COOKIE, "").encode("ascii")))
         return Notice(str(told["text"]), str(told["look"]), tuple(map(str, told["undelete"])))
-    except (ValueError, KeyError, TypeError, binascii.Error):
+    except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):
         return None
 
 

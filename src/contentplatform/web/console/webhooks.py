@@ -41,6 +41,7 @@ def add(visit: Visit) -> Response:
     secret, webhook = visit.platform.webhooks.add(
         needed(visit, "url", "the address"), events, visit.principal.id, after=_newest(visit)
     )
+    visit.note("webhook.add", webhook.id, url=webhook.url)
     return _page(visit, secret=secret, secret_of=webhook.url)
 
 
@@ -51,11 +52,15 @@ def change(visit: Visit) -> Response:
     match visit.given("do"):
         case "on" | "off" as state:
             webhooks.set_active(webhook.id, active=state == "on", after=_newest(visit))
+            visit.note("webhook.edit", webhook.id, active=state == "on")
             told = "It is told what happens from now on." if state == "on" else "It is told nothing any more."
         case "rotate":
-            return _page(visit, secret=webhooks.rotate(webhook.id), secret_of=webhook.url)
+            secret = webhooks.rotate(webhook.id)
+            visit.note("webhook.rotate", webhook.id)
+            return _page(visit, secret=secret, secret_of=webhook.url)
         case "remove":
             webhooks.remove(webhook.id)
+            visit.note("webhook.remove", webhook.id)
             told = "The webhook is gone."
         case _:
             raise InvalidRequest("changing a webhook", "there is no such change")
