@@ -376,6 +376,7 @@ RELEASED_MIGRATIONS: Final[dict[str, tuple[str, ...]]] = {
     "sharing": ("eb81c0eeb4efe518",),
     "hooks": ("d30c50df046ec1c0",),
     "replies": ("1073de88cd713767",),
+    "direct_uploads": ("2132973cc9bedb73",),
 }
 """The first 16 hex digits of the SHA-256 of each released migration. Lines are added here, and never changed:
 a data folder somewhere was made by exactly this text."""
@@ -408,4 +409,5 @@ def test_rooms_are_migrated_in_an_order_that_never_changes() -> None:
         "sharing",
         "hooks",
         "replies",
+        "direct_uploads",
     ]

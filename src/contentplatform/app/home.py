@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from contentplatform.accounts.port import Accounts, AuditLog
-    from contentplatform.app.incoming import LateUploads
+    from contentplatform.app.incoming import LateDirectUploads, LateUploads
     from contentplatform.app.links import LateLinks
     from contentplatform.app.people import LatePeople
     from contentplatform.catalog.port import Catalog, Collections, Record
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from contentplatform.ingest.library import Library
     from contentplatform.ingest.port import EventSource
     from contentplatform.ingest.service import IngestService
-    from contentplatform.ingest.uploads import Uploads
+    from contentplatform.ingest.uploads import DirectUploads, Uploads
     from contentplatform.processing.local import LocalMediaProcessor
     from contentplatform.processing.port import MediaProcessor
     from contentplatform.replies.port import Replies
@@ -62,6 +62,8 @@ class Platform:
     """As ``people``, in the same database."""
     incoming: LateUploads | None = None
     """None in a home into which nothing comes by this machine."""
+    incoming_directly: LateDirectUploads | None = None
+    """None in a home whose store is this machine's."""
 
     @property
     def accounts(self) -> Accounts:
@@ -87,6 +89,11 @@ class Platform:
     def uploads(self) -> Uploads | None:
         """Files on their way in; None in a home into which nothing comes by this machine."""
         return self.incoming() if self.incoming is not None else None
+
+    @property
+    def direct_uploads(self) -> DirectUploads | None:
+        """Files on their way to the store past this machine; None where the store is this machine's."""
+        return self.incoming_directly() if self.incoming_directly is not None else None
 
     @property
     def replies(self) -> Replies:
@@ -152,6 +159,10 @@ class Home(ABC):
     @abstractmethod
     def options(self) -> str:
         """The options with which the command line finds this home again."""
+
+    def content_origins(self) -> tuple[str, ...]:
+        """Where else than at this site a page of the console finds public files, or sends some; asks the home."""
+        return ()
 
     def close(self) -> None:
         """Let go of everything. Idempotent."""

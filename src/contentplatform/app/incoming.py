@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from contentplatform.clock import Clock, IdSource
     from contentplatform.config import Settings
     from contentplatform.drivers.sqlite import Database
-    from contentplatform.ingest.uploads import Uploads
+    from contentplatform.ingest.allowances import Allowances
+    from contentplatform.ingest.upload_sessions import UploadRules
+    from contentplatform.ingest.uploads import DirectUploads, Uploads
+    from contentplatform.storage.parts import TakesParts
     from contentplatform.storage.port import ObjectStore
 
 UPLOADS_FOLDER_NAME: Final = "uploads"
@@ -35,21 +38,9 @@ def open_uploads(
     links: LateLinks,
 ) -> Uploads:
     """Uploads, with their rows in the database of the data folder; to a far store they go by way of that folder."""
-    from contentplatform.ingest.allowances import Allowances  # noqa: PLC0415 - whoever only asks starts without it
-    from contentplatform.ingest.upload_sessions import LocalUploads, UploadRules  # noqa: PLC0415
+    from contentplatform.ingest.upload_sessions import LocalUploads  # noqa: PLC0415 - whoever only asks starts without it
 
-    given = settings.uploads
-    rules = UploadRules(given.max_bytes, given.max_open, given.keep_seconds)
-
-    def is_taken(key: str) -> bool:
-        identifier = file_id(key)
-        try:
-            catalog.get(identifier)
-        except NotFound:
-            return catalog.redirect(identifier) is not None or bool(versions_of(store, BucketRole.PRIMARY, key))
-        return True
-
-    allowances = Allowances(lambda: people().accounts, lambda: links().shares, is_taken)
+    rules, allowances = _rules(settings), _allowances(store, catalog, people, links)
     if isinstance(store, TakesStagedFiles):
         return LocalUploads(database, store, clock, ids, rules, allowances)
     from contentplatform.storage.outgoing_files import OutgoingFiles  # noqa: PLC0415 - as above
@@ -61,6 +52,46 @@ def open_uploads(
     return LocalUploads(database, store, clock, ids, rules, allowances, staging=staging)
 
 
+def open_direct_uploads(
+    settings: Settings,
+    clock: Clock,
+    ids: IdSource,
+    database: Database,
+    store: ObjectStore,
+    catalog: Catalog,
+    people: LatePeople,
+    links: LateLinks,
+    *,
+    parts: TakesParts,
+) -> DirectUploads:
+    """Uploads that go to a far store past this machine, with their rows in the same database."""
+    from contentplatform.ingest.direct_uploads import FarUploads  # noqa: PLC0415 - as above
+
+    allowances = _allowances(store, catalog, people, links)
+    return FarUploads(database, store, parts, clock, ids, _rules(settings), allowances)
+
+
+def _rules(settings: Settings) -> UploadRules:
+    from contentplatform.ingest.upload_sessions import UploadRules  # noqa: PLC0415 - as above
+
+    given = settings.uploads
+    return UploadRules(given.max_bytes, given.max_open, given.keep_seconds)
+
+
+def _allowances(store: ObjectStore, catalog: Catalog, people: LatePeople, links: LateLinks) -> Allowances:
+    from contentplatform.ingest.allowances import Allowances  # noqa: PLC0415 - as above
+
+    def is_taken(key: str) -> bool:
+        identifier = file_id(key)
+        try:
+            catalog.get(identifier)
+        except NotFound:
+            return catalog.redirect(identifier) is not None or bool(versions_of(store, BucketRole.PRIMARY, key))
+        return True
+
+    return Allowances(lambda: people().accounts, lambda: links().shares, is_taken)
+
+
 class LateUploads:
     """Opens uploads when they are first asked for."""
 
@@ -70,6 +101,20 @@ class LateUploads:
 
     def __call__(self) -> Uploads:
         """Uploads of everybody."""
+        if self._opened is None:
+            self._opened = self._opening()
+        return self._opened
+
+
+class LateDirectUploads:
+    """As ``LateUploads``, for those that go straight to the store."""
+
+    def __init__(self, opening: Callable[[], DirectUploads]) -> None:
+        self._opening = opening
+        self._opened: DirectUploads | None = None
+
+    def __call__(self) -> DirectUploads:
+        """Direct uploads of everybody."""
         if self._opened is None:
             self._opened = self._opening()
         return self._opened

@@ -471,7 +471,7 @@ def local_schemas() -> tuple[Schema, ...]:
     from contentplatform.catalog import local as catalog  # noqa: PLC0415
     from contentplatform.delivery import local as delivery  # noqa: PLC0415
     from contentplatform.hooks import local as hooks  # noqa: PLC0415
-    from contentplatform.ingest import drop_folder  # noqa: PLC0415
+    from contentplatform.ingest import direct_uploads, drop_folder  # noqa: PLC0415
     from contentplatform.ingest import local as ingest  # noqa: PLC0415
     from contentplatform.ingest import upload_sessions as uploads  # noqa: PLC0415
     from contentplatform.processing import transcoding  # noqa: PLC0415
@@ -495,6 +495,7 @@ def local_schemas() -> tuple[Schema, ...]:
         sharing.SCHEMA,
         hooks.SCHEMA,
         replies.SCHEMA,
+        direct_uploads.SCHEMA,
     )
 
 

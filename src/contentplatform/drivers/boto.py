@@ -171,6 +171,21 @@ class Aws:
                     self._clients[name] = self._session.client(service, region_name=name[1], config=_CONFIG)
             return self._clients[name]
 
+    def presigned(self, operation: str, arguments: Mapping[str, Any], seconds: int, *, region: str) -> str:
+        """An address by which whoever has it can make one call to S3 in our name, for so long. Asks nobody.
+
+        Raises:
+            ConfigurationInvalid: no credentials. InvalidRequest: no such call.
+        """
+        name = ("s3", f"{region} presigned")
+        self.client("s3", region)
+        with self._lock, translated("signing a request to S3"):
+            if name not in self._clients:
+                self._clients[name] = self._session.client("s3", region_name=region, config=_SIGNING)
+            signer = self._clients[name]
+        with translated("signing a request to S3"):
+            return str(signer.generate_presigned_url(operation, Params=dict(arguments), ExpiresIn=seconds))
+
 
 _CONFIG: Final = Config(
     connect_timeout=_CONNECT_TIMEOUT_SECONDS,
@@ -179,6 +194,8 @@ _CONFIG: Final = Config(
     max_pool_connections=_CONNECTIONS,
     user_agent_appid="content-platform",
 )
+_SIGNING: Final = _CONFIG.merge(Config(signature_version="s3v4", s3={"us_east_1_regional_endpoint": "regional"}))
+"""Version 4 and the bucket's own region: a browser does not follow S3 from one host to another."""
 
 
 def error_code(error: Exception) -> str:

@@ -30,6 +30,10 @@ class Busy(Conflict):
     """Another request is writing to the same upload at this moment."""
 
 
+class Incomplete(Conflict):
+    """Bytes of an upload are missing that should be there."""
+
+
 class UploadKind(StrEnum):
     """What becomes of a session's bytes."""
 
@@ -253,6 +257,75 @@ class Uploads(ABC):
 
         A duty of the worker's.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class PartToSend:
+    """A part that is not there yet, and the request that sends it: a ``PUT`` of exactly its bytes."""
+
+    number: int
+    first_byte: int
+    size_bytes: int
+    url: str
+    headers: Mapping[str, str]
+    """What that request has to say."""
+    expires_at: datetime
+    """Of the address; a fresh one is told to who asks again."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectUpload:
+    """An upload whose bytes go to the far store past the platform."""
+
+    id: str
+    owner: str
+    key: str
+    length: int
+    part_size_bytes: int
+    created_at: datetime
+    expires_at: datetime
+    version_id: str | None
+    """The version that it became."""
+    parts_there: tuple[int, ...] = ()
+    parts: tuple[PartToSend, ...] = ()
+    """The first of those that are missing."""
+
+
+class DirectUploads(ABC):
+    """The power of a home whose store takes files from who sends them. Safe to use from any thread.
+
+    Whoever has an upload's id and is not its owner must be told that there is none: see ``Uploads``.
+    """
+
+    @abstractmethod
+    def create(self, new: NewUpload) -> DirectUpload:
+        """Begin an upload. Raises as ``Uploads.create``; InvalidRequest also for one of no bytes, and for no length."""
+
+    @abstractmethod
+    def get(self, upload_id: str) -> DirectUpload:
+        """Which parts are there, and where the first of the others go. Raises NotFound."""
+
+    @abstractmethod
+    def complete(self, upload_id: str) -> DirectUpload:
+        """Make the version; the same one if it is asked for again.
+
+        Raises:
+            NotFound: no such upload.
+            Incomplete: a part is missing.
+            Conflict: the file must not exist, and does; the upload ends with it.
+        """
+
+    @abstractmethod
+    def terminate(self, upload_id: str) -> None:
+        """End an upload and free its parts; a version that it became stays. Raises NotFound."""
+
+    @abstractmethod
+    def expire(self) -> int:
+        """End every upload whose time is over; how many ended."""
+
+    @abstractmethod
+    def origin(self) -> str:
+        """Scheme, host and port to which parts are sent, for pages that have to allow it."""
 
 
 class Allowance(Protocol):
