@@ -6,6 +6,8 @@ under those paths: nothing private is ever public because something was not depl
 
 **Cache-Control** depends on the query (``v``), and CloudFront chooses no header policy by it: a function behind the
 cache sets it. There is no default root object: nothing of the platform is called ``/``, which answers 403.
+
+**Pictures on the fly** come from a function at an address of its own, which answers this distribution only.
 """
 
 from __future__ import annotations
@@ -26,12 +28,19 @@ from aws_cdk import (
 )
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from contentplatform.analytics.tables import CLOUDFRONT_FIELDS, CLOUDFRONT_LOGS
 from contentplatform.config import Settings
+from contentplatform.delivery.image_rules import (
+    PICTURES,
+    PICTURES_ORIGIN,
+    picture_behaviours,
+    picture_request_code,
+)
 from contentplatform.delivery.rules import (
     CACHE_POLICIES,
     CACHED_ERRORS,
@@ -158,6 +167,7 @@ class Delivery(Construct):
         *,
         settings: Settings,
         names: Names,
+        pictures_url: str,
         firewall_arn: str | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -172,26 +182,22 @@ class Delivery(Construct):
         self._is_signed = CfnCondition(
             self, "IsSigned", expression=Fn.condition_equals(parameter.value_as_string, _YES)
         )
-        self._cache = {policy.name: self._cache_policy_id(policy) for policy in CACHE_POLICIES}
+        self._cache = {policy.name: self._cache_policy_id("Cache", policy) for policy in CACHE_POLICIES}
+        self._cache[PICTURES.name] = self._cache_policy_id("Pictures", PICTURES)
         self._headers = {policy.name: self._header_policy(policy) for policy in HEADER_POLICIES}
         self._functions = {
             "request": self._function("Request", "refuse-disguised", viewer_request_code()),
+            "picture": self._function("PictureRequest", "ask-for-pictures", picture_request_code()),
             "refuse": self._function("Refuse", "refuse-private", _REFUSE_CODE),
             "versioned": self._function("Versioned", "cache-versioned", viewer_response_code(versioned=True)),
             "unversioned": self._function("Unversioned", "cache-briefly", viewer_response_code(versioned=False)),
         }
-        self._access = cloudfront.CfnOriginAccessControl(
-            self,
-            "Access",
-            origin_access_control_config=cloudfront.CfnOriginAccessControl.OriginAccessControlConfigProperty(
-                name="content-platform",
-                description="Content Platform: the buckets know the edge by its signature",
-                origin_access_control_origin_type="s3",
-                signing_behavior="always",
-                signing_protocol="sigv4",
-            ),
+        self._access = self._access_control("Access", "content-platform", "s3", "the buckets know")
+        self._pictures_access = self._access_control(
+            "PicturesAccess", "content-platform-pictures", "lambda", "what makes pictures knows"
         )
-        *others, last = behaviours(settings.ingest.private_prefix)
+        prefix = settings.ingest.private_prefix
+        *others, last = behaviours(prefix)
         self.distribution = cloudfront.CfnDistribution(
             self,
             "Distribution",
@@ -202,9 +208,9 @@ class Delivery(Construct):
                 ipv6_enabled=True,
                 price_class=_PRICE_CLASS,
                 web_acl_id=firewall_arn,
-                origins=[self._origin(origin) for origin in ORIGINS],
+                origins=[*map(self._origin, ORIGINS), self._pictures_origin(pictures_url)],
                 default_cache_behavior=self._default_behaviour(last),
-                cache_behaviors=[self._behaviour(behaviour) for behaviour in others],
+                cache_behaviors=[self._behaviour(each) for each in (*others, *picture_behaviours(prefix))],
                 custom_error_responses=[
                     cloudfront.CfnDistribution.CustomErrorResponseProperty(
                         error_code=code, error_caching_min_ttl=ERROR_CACHE_SECONDS
@@ -233,6 +239,46 @@ class Delivery(Construct):
             # An origin of S3 is told so by this, even though it has no access identity.
             s3_origin_config=cloudfront.CfnDistribution.S3OriginConfigProperty(origin_access_identity=""),
         )
+
+    def _pictures_origin(self, url: str) -> cloudfront.CfnDistribution.OriginProperty:
+        return cloudfront.CfnDistribution.OriginProperty(
+            id=PICTURES_ORIGIN.name,
+            domain_name=Fn.select(2, Fn.split("/", url)),
+            origin_access_control_id=self._pictures_access.attr_id,
+            custom_origin_config=cloudfront.CfnDistribution.CustomOriginConfigProperty(
+                origin_protocol_policy="https-only",
+                origin_ssl_protocols=["TLSv1.2"],
+                origin_read_timeout=PICTURES_ORIGIN.timeout_seconds,
+            ),
+        )
+
+    def _access_control(self, construct_id: str, name: str, kind: str, who: str) -> cloudfront.CfnOriginAccessControl:
+        return cloudfront.CfnOriginAccessControl(
+            self,
+            construct_id,
+            origin_access_control_config=cloudfront.CfnOriginAccessControl.OriginAccessControlConfigProperty(
+                name=name,
+                description=f"Content Platform: {who} the edge by its signature",
+                origin_access_control_origin_type=kind,
+                signing_behavior="always",
+                signing_protocol="sigv4",
+            ),
+        )
+
+    def let_call(self, function: lambda_.IFunction) -> None:
+        """Let this distribution, and nobody else, call the function by its address: AWS asks for both rights."""
+        for construct_id, action in (("CallByUrl", "lambda:InvokeFunctionUrl"), ("Call", "lambda:InvokeFunction")):
+            by_url = action == "lambda:InvokeFunctionUrl"
+            lambda_.CfnPermission(
+                self,
+                construct_id,
+                action=action,
+                function_name=function.function_arn,
+                principal="cloudfront.amazonaws.com",
+                source_arn=self.distribution_arn,
+                function_url_auth_type="AWS_IAM" if by_url else None,
+                invoked_via_function_url=None if by_url else True,
+            )
 
     def _default_behaviour(self, behaviour: Behaviour) -> cloudfront.CfnDistribution.DefaultCacheBehaviorProperty:
         return cloudfront.CfnDistribution.DefaultCacheBehaviorProperty(
@@ -269,15 +315,16 @@ class Delivery(Construct):
         return Token.as_list(chosen)
 
     def _associations(self, behaviour: Behaviour) -> list[cloudfront.CfnDistribution.FunctionAssociationProperty]:
-        before = self._functions["request"].attr_function_arn
+        before = self._functions["picture" if behaviour.origin is PICTURES_ORIGIN else "request"].attr_function_arn
         if behaviour.private:
             refuse = self._functions["refuse"].attr_function_arn
             before = Fn.condition_if(self._is_signed.logical_id, before, refuse).to_string()
-        behind = self._functions["versioned" if behaviour.versioned else "unversioned"].attr_function_arn
-        return [
-            cloudfront.CfnDistribution.FunctionAssociationProperty(event_type="viewer-request", function_arn=before),
-            cloudfront.CfnDistribution.FunctionAssociationProperty(event_type="viewer-response", function_arn=behind),
-        ]
+        association = cloudfront.CfnDistribution.FunctionAssociationProperty
+        associations = [association(event_type="viewer-request", function_arn=before)]
+        if not behaviour.told_by_origin:
+            behind = self._functions["versioned" if behaviour.versioned else "unversioned"].attr_function_arn
+            associations.append(association(event_type="viewer-response", function_arn=behind))
+        return associations
 
     def _function(self, construct_id: str, name: str, code: str) -> cloudfront.CfnFunction:
         return cloudfront.CfnFunction(
@@ -291,12 +338,13 @@ class Delivery(Construct):
             ),
         )
 
-    def _cache_policy_id(self, policy: CachePolicy) -> str:
+    def _cache_policy_id(self, construct_id: str, policy: CachePolicy) -> str:
         if policy.managed_id:
             return policy.managed_id
-        made = cloudfront.CfnCachePolicy(
+        kinds = cloudfront.CfnCachePolicy
+        made = kinds(
             self,
-            "Cache",
+            construct_id,
             cache_policy_config=cloudfront.CfnCachePolicy.CachePolicyConfigProperty(
                 name=policy.name,
                 min_ttl=policy.minimum_seconds,
@@ -307,7 +355,10 @@ class Delivery(Construct):
                         enable_accept_encoding_gzip=policy.compressed,
                         enable_accept_encoding_brotli=policy.compressed,
                         cookies_config=cloudfront.CfnCachePolicy.CookiesConfigProperty(cookie_behavior="none"),
-                        headers_config=cloudfront.CfnCachePolicy.HeadersConfigProperty(header_behavior="none"),
+                        headers_config=kinds.HeadersConfigProperty(
+                            header_behavior="whitelist" if policy.headers else "none",
+                            headers=list(policy.headers) or None,
+                        ),
                         query_strings_config=cloudfront.CfnCachePolicy.QueryStringsConfigProperty(
                             query_string_behavior="whitelist", query_strings=list(policy.query_parameters)
                         ),

@@ -38,6 +38,8 @@ from contentplatform_infra.rights import (
 )
 
 ALIAS: Final = "live"
+CALLED_BY_URL: Final = "content-image-transformer"
+"""By the edge, which signs its calls; whom else the address answers, the function's policy says: nobody."""
 CALLED_ASYNCHRONOUSLY: Final = (
     "content-execution-recorder",
     "content-reconciler",
@@ -98,6 +100,9 @@ class Functions(Construct):
         self.log_groups: dict[str, logs.LogGroup] = {}
         self.roles: dict[str, iam.Role] = {}
         self.aliases: dict[str, lambda_.Alias] = {function.name: self._function(function) for function in FUNCTIONS}
+        self.pictures_url: str = (
+            self.aliases[CALLED_BY_URL].add_function_url(auth_type=lambda_.FunctionUrlAuthType.AWS_IAM).url
+        )
 
     def __getitem__(self, name: str) -> lambda_.Alias:
         """The alias of a function, by the function's name."""

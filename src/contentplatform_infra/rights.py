@@ -298,6 +298,13 @@ RIGHTS: Final[Mapping[str, tuple[Right, ...]]] = {
     "update-metadata": (*_SHOW, *_MANIFESTS, *_RECORDS),
     "record-failure": _RECORD_A_FAILURE,
     "cloudfront-invalidation": _PURGE,
+    "content-image-transformer": (
+        *_ORIGINALS,
+        OnBucket(BucketRole.PROCESSED, _LIST),
+        OnObjects(BucketRole.PROCESSED, (VERSIONS_PREFIX,), _READ_CURRENT),
+        OnTable(METADATA, ("dynamodb:GetItem",)),
+        OnTable(LEDGER, ("dynamodb:Query",)),  # while a new version is processed, the one before is shown
+    ),
     "content-search-indexer": (
         OnStream(),
         OnTable(METADATA, ("dynamodb:GetItem",)),

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import ClassVar, Final
 
-from aws_cdk import Environment, Stack
+import jsii
+from aws_cdk import Environment, IStableStringProducer, Lazy, Stack
 from constructs import Construct
 
 from contentplatform.catalog.tables import METADATA
@@ -24,7 +25,7 @@ from contentplatform_infra.compliance import Compliance
 from contentplatform_infra.cost import Budget, CostExport, StorageLens, export_grants
 from contentplatform_infra.delivery import AccessLog, Delivery, SigningKeys, access_log_grant, mediaconvert_parameter
 from contentplatform_infra.firewall import Firewall
-from contentplatform_infra.functions import Functions, Triggers
+from contentplatform_infra.functions import CALLED_BY_URL, Functions, Triggers
 from contentplatform_infra.guards import BreakGlass
 from contentplatform_infra.monitoring import Alarms, Dashboard, ShareAlarms, Watched
 from contentplatform_infra.names import Names
@@ -109,6 +110,17 @@ class KeysStack(PlatformStack):
         SigningKeys(self, "Keys")
 
 
+@jsii.implements(IStableStringProducer)
+class Address:
+    """Of what makes pictures. The edge needs it, and other functions the edge's name: so it is told afterwards."""
+
+    text = ""
+
+    def produce(self) -> str:
+        """The address, once it is known."""
+        return self.text
+
+
 class MainStack(PlatformStack):
     """The platform itself."""
 
@@ -123,8 +135,14 @@ class MainStack(PlatformStack):
         storage = Storage(self, "Storage", settings, names, uploads, Told(topic_arn(names), alerts.needs))
         catalog = Catalog(self, "Catalog", settings, names)
         firewall = Firewall(self, "Firewall") if settings.aws.web_application_firewall else None
+        address = Address()
         delivery = Delivery(
-            self, "Delivery", settings=settings, names=names, firewall_arn=firewall.arn if firewall else None
+            self,
+            "Delivery",
+            settings=settings,
+            names=names,
+            pictures_url=Lazy.string(address),
+            firewall_arn=firewall.arn if firewall else None,
         )
         storage.grant_read_to_edge(delivery.distribution_arn)
         for grant in (access_log_grant(names), *export_grants(names)):
@@ -136,6 +154,8 @@ class MainStack(PlatformStack):
             settings.aws.mediaconvert_queue,
         )
         functions = Functions(self, "Functions", settings=settings, places=places)
+        address.text = functions.pictures_url
+        delivery.let_call(functions[CALLED_BY_URL])
         Triggers(
             self,
             "Triggers",

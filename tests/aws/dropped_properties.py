@@ -331,8 +331,15 @@ HONOURED: Final[Mapping[str, tuple[str, ...]]] = {
     "AWS::Lambda::Permission": (
         "Action",
         "FunctionName",
+        "FunctionUrlAuthType",
+        "InvokedViaFunctionUrl",
         "Principal",
         "SourceArn",
+    ),
+    "AWS::Lambda::Url": (
+        "AuthType",
+        "Qualifier",
+        "TargetFunctionArn",
     ),
     "AWS::Lambda::Version": ("FunctionName",),
     "AWS::Logs::LogGroup": (

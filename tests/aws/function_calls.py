@@ -488,6 +488,35 @@ def _paper_deleted_meanwhile(stage: Stage) -> Event:
     return data
 
 
+# -- pictures on the fly -----------------------------------------------------------------------------------------
+
+
+def asked_for(path: str, **headers: str) -> Event:
+    """What Lambda hands over when the edge asks for a picture."""
+    context = {"http": {"method": "GET", "path": path}}
+    return {"rawPath": path, "rawQueryString": "", "headers": headers, "requestContext": context}
+
+
+def _picture_of_a_photo(stage: Stage) -> Event:
+    key = stage.key("shown.jpg")
+    stage.completed(key, stage.picture())
+    return asked_for(f"/images/t_square-96/{key}")
+
+
+def _picture_of_a_paper(stage: Stage) -> Event:
+    key = stage.key("shown.pdf")
+    words = b"BT /F1 24 Tf 72 700 Td (Shown %d) Tj ET" % next(_numbers)
+    stage.completed(key, document_files.pdf((words,)))
+    return asked_for(f"/images/t_square-96/{key}")
+
+
+def _picture_of_a_photo_that_is_replaced(stage: Stage) -> Event:
+    key = stage.key("replaced.jpg")
+    stage.completed(key, stage.picture())
+    stage.taken_in(key, stage.picture())
+    return asked_for(f"/images/t_square-96/{key}")
+
+
 # -- what follows, and what the clock starts ---------------------------------------------------------------------
 
 
@@ -598,6 +627,11 @@ CALLS: Final[Mapping[str, Mapping[str, Prepare]]] = {
     "cloudfront-invalidation": {
         "a photo that replaced one": _replaced_photo,
         FRESH: _renewed("cloudfront-invalidation", _replaced_photo),
+    },
+    "content-image-transformer": {
+        "a picture of a photo": _picture_of_a_photo,
+        "a picture of a paper": _picture_of_a_paper,
+        "a picture of a photo that is being replaced": _picture_of_a_photo_that_is_replaced,
     },
     "content-search-indexer": {"a changed record": _changed_record},
     "content-execution-recorder": {

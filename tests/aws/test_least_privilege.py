@@ -212,6 +212,14 @@ PROVED: Final[Mapping[str, Mapping[str, str]]] = {
         **_LOOKED_UP,
     },
     "cloudfront-invalidation": {"a photo that replaced one": _PURGED, **_LOOKED_UP},
+    "content-image-transformer": {
+        "a picture of a photo": """
+            primary/*: s3:GetObject s3:GetObjectVersion
+            content-metadata: dynamodb:GetItem
+        """,
+        "a picture of a paper": "processed/versions/*: s3:GetObject",
+        "a picture of a photo that is being replaced": "content-ledger: dynamodb:Query",
+    },
     "content-search-indexer": {
         "a changed record": """
             content-metadata: dynamodb:GetItem

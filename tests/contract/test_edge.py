@@ -238,20 +238,7 @@ def a_link_that_is_over_is_not_made(home: Home) -> None:
 
 
 @check
-def where_no_pictures_are_made_there_are_no_links_to_them(home: Home) -> None:
-    if home.edge.makes_pictures:
-        assert "/images/" in home.edge.image_url("t_card-512", "a.jpg", SHA256)
-        return
-    with pytest.raises(InvalidRequest, match="makes no pictures"):
-        home.edge.image_url("t_card-512", "a.jpg", SHA256)
-    with pytest.raises(InvalidRequest):
-        home.edge.image_url("w_9", "a.jpg", SHA256, home.clock.now() + timedelta(hours=1))
-
-
-@check
 def a_link_to_a_picture_names_its_original(home: Home) -> None:
-    if not home.edge.makes_pictures:
-        return
     link = home.edge.image_url("dpr_2,t_card-512", "a/photo b.jpg", SHA256)
     assert link.endswith("/images/t_card-512,dpr_2/a/photo%20b.jpg?v=0123456789abcdef")
     assert link.startswith(home.edge.url(PUBLIC, SHA256).partition("/processed/")[0])
@@ -259,8 +246,6 @@ def a_link_to_a_picture_names_its_original(home: Home) -> None:
 
 @check
 def a_picture_that_is_private_or_free_has_signed_links_only(home: Home) -> None:
-    if not home.edge.makes_pictures:
-        return
     later = home.clock.now() + timedelta(hours=1)
     for options, key in (("w_300", "a/photo.jpg"), ("t_card-512", "private/photo.jpg"), ("w_9,f_png", "private/x")):
         with pytest.raises(InvalidRequest):

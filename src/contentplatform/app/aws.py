@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Final
 
 from contentplatform.alerts.port import TOPIC_NAME
 from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
-from contentplatform.app.incoming import LateDirectUploads, LateUploads, open_direct_uploads, open_uploads
+from contentplatform.app.incoming import LateUploads, open_uploads
 from contentplatform.app.links import LateLinks, open_links
 from contentplatform.app.local import DATABASE_FILE_NAME
 from contentplatform.app.people import LateCharges, LatePeople, open_accounts
 from contentplatform.clock import Clock, RandomIds, SystemClock
-from contentplatform.errors import PlatformError
 from contentplatform.ingest.library import Library
 from contentplatform.ingest.service import IngestService
 from contentplatform.storage.lifecycle import BACKUP_REGION, BUCKETS, Tiering, bucket_name, upload_class
@@ -33,12 +31,19 @@ if TYPE_CHECKING:
     from contentplatform.catalog.feed import SearchFeed
     from contentplatform.config import Settings
     from contentplatform.cost.report import CostReporter
+    from contentplatform.delivery.image_events import ImageEvents
     from contentplatform.drivers.boto import Aws
     from contentplatform.ingest.aws import SqsEventSource
     from contentplatform.ingest.reconciliation import Reconciliation
     from contentplatform.processing.local import LocalMediaProcessor
     from contentplatform.workflow.aws import StepFunctionsEngine
     from contentplatform.workflow.recorder import Recorder
+
+
+_PICTURES_BYTES: Final = 256_000_000
+"""Of pictures that a container keeps in its scratch folder, beside originals that are being read."""
+_NOT_COUNTED_SECONDS: Final = 1e9
+"""The edge is the only one who asks: whose processor time it is, is not known there."""
 
 
 class AwsHome(Home):
@@ -93,22 +98,38 @@ class AwsHome(Home):
         ingest = self.platform.ingest
         return dict(self._events.handle_batch(messages, lambda event: ingest.handle(event.key), is_over=is_over))
 
-    def content_origins(self) -> tuple[str, ...]:
-        return tuple(found for ask in (self._bucket_origin, self._edge_origin) if (found := _unless_unknown(ask)))
-
-    def _bucket_origin(self) -> str:
-        uploads = self.platform.direct_uploads
-        return uploads.origin() if uploads is not None else ""
-
-    def _edge_origin(self) -> str:
-        where = urlsplit(self.platform.edge.url("raw/any", "0" * 64))
-        return f"{where.scheme}://{where.netloc}"
-
     def search_feed(self) -> SearchFeed:
         """What brings changed records into the search table."""
         from contentplatform.catalog.feed import SearchFeed  # noqa: PLC0415
 
         return SearchFeed(self.aws, self.platform.clock)
+
+    @cached_property
+    def pictures(self) -> ImageEvents:
+        """What makes pictures on the fly; closed with the home."""
+        from contentplatform.delivery.image_budget import CpuBudget  # noqa: PLC0415
+        from contentplatform.delivery.image_cache import CACHE_FOLDER_NAME, ImageCache  # noqa: PLC0415
+        from contentplatform.delivery.image_events import ImageEvents  # noqa: PLC0415
+        from contentplatform.delivery.transformed import Transformer  # noqa: PLC0415
+
+        platform, folder = self.platform, self.platform.settings.data_folder
+        transformer = Transformer(
+            platform.catalog,
+            platform.store,
+            platform.processor,
+            ImageCache(folder / CACHE_FOLDER_NAME, _PICTURES_BYTES, platform.clock, RandomIds()),
+            CpuBudget(platform.clock, _NOT_COUNTED_SECONDS),
+            platform.clock,
+            scratch=folder / SCRATCH_FOLDER_NAME,
+            locks=folder / SCRATCH_FOLDER_NAME / "locks",
+            jobs=1,
+        )
+        return ImageEvents(transformer, platform.catalog, private_prefix=platform.settings.ingest.private_prefix)
+
+    def close(self) -> None:
+        if "pictures" in self.__dict__:
+            self.pictures.close()
+        super().close()
 
     def recorder(self) -> Recorder:
         """What keeps executions that ended."""
@@ -176,7 +197,6 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
     from contentplatform.ingest.aws import SqsEventSource  # noqa: PLC0415
     from contentplatform.processing.aws import MediaConvertTranscoder  # noqa: PLC0415
     from contentplatform.storage.aws import S3ObjectStore  # noqa: PLC0415
-    from contentplatform.storage.aws_parts import S3Parts  # noqa: PLC0415
     from contentplatform.workflow.aws import StepFunctionsEngine  # noqa: PLC0415
 
     clock = clock or SystemClock()
@@ -187,12 +207,6 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
         aws,
         bucket_names=names,
         region_of=bucket_regions(settings),
-        upload_class=upload_class(Tiering(settings.storage.tiering)),
-    )
-    parts = S3Parts(
-        aws,
-        bucket=names[BucketRole.PRIMARY],
-        region=given.region,
         upload_class=upload_class(Tiering(settings.storage.tiering)),
     )
     catalog = DynamoCatalog(aws, clock, bucket=names[BucketRole.PRIMARY])
@@ -251,21 +265,8 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
         incoming=LateUploads(
             lambda: open_uploads(settings, clock, RandomIds(), people().database, store, catalog, people, links)
         ),
-        incoming_directly=LateDirectUploads(
-            lambda: open_direct_uploads(
-                settings, clock, RandomIds(), people().database, store, catalog, people, links, parts=parts
-            )
-        ),
     )
     return AwsHome(platform, aws, events=events, engine=engine, processor=processor)
-
-
-def _unless_unknown(ask: Callable[[], str]) -> str:
-    """What it tells; nothing where the home is not deployed, or out of reach: nothing comes from there then."""
-    try:
-        return ask()
-    except PlatformError:
-        return ""
 
 
 def bucket_names(settings: Settings) -> dict[BucketRole, str]:

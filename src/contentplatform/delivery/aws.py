@@ -60,8 +60,6 @@ class CloudFrontEdge(Edge):
         private_prefix: as for every edge.
     """
 
-    makes_pictures = False
-
     def __init__(self, aws: Aws, *, clock: Clock, private_prefix: str) -> None:
         super().__init__(private_prefix)
         self._aws = aws

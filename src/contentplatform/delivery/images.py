@@ -43,7 +43,7 @@ _DOING: Final = "reading the options of a picture"
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,3}")
 _PATH: Final = re.compile(r"/images/([^/]*)/(.+)", re.DOTALL)
 _WEIGHT: Final = re.compile(r"q\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
-_PREFERRED: Final = (("image/avif", "avif"), ("image/webp", "webp"))
+PREFERRED: Final = (("image/avif", "avif"), ("image/webp", "webp"))
 """The best first. They have to be named: ``*/*`` is what programs say that know neither."""
 
 
@@ -199,9 +199,9 @@ _FIELDS: Final = {
 def format_for(accept: str, *, transparent: bool) -> str:
     """The best format that a viewer names; what everybody knows if there is none."""
     weights = _weights(accept)
-    best = max((weights.get(content_type, 0.0), -place) for place, (content_type, _) in enumerate(_PREFERRED))
+    best = max((weights.get(content_type, 0.0), -place) for place, (content_type, _) in enumerate(PREFERRED))
     if best[0] > 0:
-        return _PREFERRED[-int(best[1])][1]
+        return PREFERRED[-int(best[1])][1]
     return "png" if transparent else "jpeg"
 
 

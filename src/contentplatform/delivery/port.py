@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Final
+from typing import Final
 
 from contentplatform.delivery.images import image_path, parse_options
 from contentplatform.delivery.rules import VERSION_LENGTH, is_private, is_served, key_of, path_of
@@ -72,9 +72,6 @@ class Edge(ABC):
         private_prefix: keys of originals under it are private; empty: none is.
     """
 
-    makes_pictures: ClassVar[bool] = True
-    """Whether pictures on the fly are served here. aws: not yet; there renditions are all that there is."""
-
     def __init__(self, private_prefix: str) -> None:
         self._private_prefix = private_prefix
 
@@ -103,17 +100,10 @@ class Edge(ABC):
             expires_at: until when a signed link works; None for a preset of a public file, which needs no signature.
 
         Raises:
-            InvalidRequest: no such options, a signature is needed and no time was given, it is over already, or
-                pictures on the fly are not made in this home.
+            InvalidRequest: no such options, a signature is needed and no time was given, or it is over already.
             ConfigurationInvalid: there is no key to sign with.
         """
         wanted = parse_options(options)
-        if not self.makes_pictures:
-            raise InvalidRequest(
-                f"linking to a picture of {key}",
-                "this home makes no pictures on the fly",
-                hint="Link to one of its renditions",
-            )
         if any(segment in {".", ".."} for segment in key.split("/")):
             raise InvalidRequest(f"linking to a picture of {key[:80]!r}", "the edge does not reach it")
         path = image_path(wanted, key, _checked_hash(key, sha256))
@@ -134,7 +124,7 @@ class Edge(ABC):
     def keep_images(self, file_id: str, sha256: str) -> None:  # noqa: B027 - most edges keep none
         """Forget the pictures that were made of a file, but those of the original whose bytes these are.
 
-        Of all where ``sha256`` is empty. aws: nothing.
+        Of all where ``sha256`` is empty. aws: nothing; the distribution asks every five minutes whether they still are.
         """
 
     @abstractmethod

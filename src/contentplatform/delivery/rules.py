@@ -55,6 +55,16 @@ class Origin:
     """Begins with a slash, ends with none; empty: the bucket's root."""
 
 
+@dataclass(frozen=True, slots=True)
+class FunctionOrigin:
+    """A function that the edge calls by its address, signed, so that nobody else can."""
+
+    name: str
+    function: str
+    timeout_seconds: int = 60
+    """How long the edge waits for an answer."""
+
+
 PROCESSED_ORIGIN: Final = Origin("processed", BucketRole.PROCESSED)
 RAW_ORIGIN: Final = Origin("raw", BucketRole.PRIMARY, "/public")
 ORIGINS: Final = (PROCESSED_ORIGIN, RAW_ORIGIN)
@@ -84,6 +94,8 @@ class CachePolicy:
     """The id of AWS's own policy of that name; empty: ours, made by the fields below."""
     query_parameters: tuple[str, ...] = ()
     """In the cache key; any other is not."""
+    headers: tuple[str, ...] = ()
+    """In the cache key, and told to the origin."""
     minimum_seconds: int = 1
     default_seconds: int = 86_400
     maximum_seconds: int = 31_536_000
@@ -153,7 +165,7 @@ class Behaviour:
 
     pattern: str
     """CloudFront's path pattern; empty: every path that no other pattern matches."""
-    origin: Origin
+    origin: Origin | FunctionOrigin
     cache: CachePolicy
     headers: HeaderPolicy
     origin_request: OriginRequestPolicy | None = None
@@ -161,6 +173,8 @@ class Behaviour:
     """Whether ``v`` makes an answer immutable; without, every answer is kept for a minute only."""
     private: bool = False
     """Whether it needs a signature."""
+    told_by_origin: bool = False
+    """Whether ``Cache-Control`` is the origin's own; else the edge sets it, by ``v``."""
     methods: tuple[str, ...] = METHODS
 
 
@@ -214,12 +228,14 @@ def behaviour_of(path: str, private_prefix: str) -> Behaviour:
     return next(
         behaviour
         for behaviour in behaviours(private_prefix)
-        if not behaviour.pattern or _matches(behaviour.pattern, bare)
+        if not behaviour.pattern or matches(behaviour.pattern, bare)
     )
 
 
-def _matches(pattern: str, path: str) -> bool:
-    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), path, re.DOTALL) is not None
+def matches(pattern: str, path: str) -> bool:
+    """Whether CloudFront takes a path, without its first slash, for one of a pattern's."""
+    regular = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(regular, path, re.DOTALL) is not None
 
 
 def is_private(key: str, private_prefix: str) -> bool:
@@ -339,10 +355,15 @@ _DISGUISED: Final = re.compile(_DISGUISED_PATTERN)
 accident, and S3 would decode it only after the edge chose a behaviour by it, past the private patterns."""
 
 
+def disguise_check(path: str) -> str:
+    """Whether a path is in disguise, as an expression of JavaScript on the expression ``path``."""
+    return f"new RegExp({json.dumps(_DISGUISED_PATTERN)}).test({path})"
+
+
 def viewer_request_code() -> str:
     """The function in front of the cache, for every behaviour: refuses a path that is written in disguise."""
     return f"""function handler(event) {{
-  if (new RegExp({json.dumps(_DISGUISED_PATTERN)}).test(event.request.uri)) {{
+  if ({disguise_check("event.request.uri")}) {{
     return {{ statusCode: 400, statusDescription: 'Bad Request' }};
   }}
   return event.request;

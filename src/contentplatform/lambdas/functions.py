@@ -101,6 +101,15 @@ FUNCTIONS: Final = (
     Function("update-metadata", "commits what processing found"),
     Function("record-failure", "writes down why processing failed"),
     Function("cloudfront-invalidation", "takes what was replaced off the edge"),
+    Function(
+        "content-image-transformer",
+        "makes pictures on the fly",
+        3_008,
+        # A picture may take half a minute, and fetching its original the rest of what the edge waits.
+        90,
+        scratch_mb=2_048,
+        layers=(Layer.RUNTIME, Layer.IMAGES, Layer.ARRAYS),
+    ),
     Function("content-search-indexer", "brings changed records into the search table"),
     Function("content-execution-recorder", "keeps the history of an execution that ended"),
     Function("content-reconciler", "finds what no event told", timeout_seconds=900),
