@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from contentplatform.alerts.port import TOPIC_NAME
 from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
-from contentplatform.app.incoming import LateUploads, open_uploads
+from contentplatform.app.incoming import LateDirectUploads, LateUploads, open_direct_uploads, open_uploads
 from contentplatform.app.links import LateLinks, open_links
 from contentplatform.app.local import DATABASE_FILE_NAME
 from contentplatform.app.people import LateCharges, LatePeople, open_accounts
 from contentplatform.clock import Clock, RandomIds, SystemClock
+from contentplatform.errors import PlatformError
 from contentplatform.ingest.library import Library
 from contentplatform.ingest.service import IngestService
 from contentplatform.storage.lifecycle import BACKUP_REGION, BUCKETS, Tiering, bucket_name, upload_class
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from contentplatform.processing.local import LocalMediaProcessor
     from contentplatform.workflow.aws import StepFunctionsEngine
     from contentplatform.workflow.recorder import Recorder
-
 
 _PICTURES_BYTES: Final = 256_000_000
 """Of pictures that a container keeps in its scratch folder, beside originals that are being read."""
@@ -97,6 +98,17 @@ class AwsHome(Home):
         """Take in what Lambda hands over of the upload queue until ``is_over``; the answer names what comes again."""
         ingest = self.platform.ingest
         return dict(self._events.handle_batch(messages, lambda event: ingest.handle(event.key), is_over=is_over))
+
+    def content_origins(self) -> tuple[str, ...]:
+        return tuple(found for ask in (self._bucket_origin, self._edge_origin) if (found := _unless_unknown(ask)))
+
+    def _bucket_origin(self) -> str:
+        uploads = self.platform.direct_uploads
+        return uploads.origin() if uploads is not None else ""
+
+    def _edge_origin(self) -> str:
+        where = urlsplit(self.platform.edge.url("raw/any", "0" * 64))
+        return f"{where.scheme}://{where.netloc}"
 
     def search_feed(self) -> SearchFeed:
         """What brings changed records into the search table."""
@@ -197,6 +209,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
     from contentplatform.ingest.aws import SqsEventSource  # noqa: PLC0415
     from contentplatform.processing.aws import MediaConvertTranscoder  # noqa: PLC0415
     from contentplatform.storage.aws import S3ObjectStore  # noqa: PLC0415
+    from contentplatform.storage.aws_parts import S3Parts  # noqa: PLC0415
     from contentplatform.workflow.aws import StepFunctionsEngine  # noqa: PLC0415
 
     clock = clock or SystemClock()
@@ -207,6 +220,12 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
         aws,
         bucket_names=names,
         region_of=bucket_regions(settings),
+        upload_class=upload_class(Tiering(settings.storage.tiering)),
+    )
+    parts = S3Parts(
+        aws,
+        bucket=names[BucketRole.PRIMARY],
+        region=given.region,
         upload_class=upload_class(Tiering(settings.storage.tiering)),
     )
     catalog = DynamoCatalog(aws, clock, bucket=names[BucketRole.PRIMARY])
@@ -265,8 +284,21 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
         incoming=LateUploads(
             lambda: open_uploads(settings, clock, RandomIds(), people().database, store, catalog, people, links)
         ),
+        incoming_directly=LateDirectUploads(
+            lambda: open_direct_uploads(
+                settings, clock, RandomIds(), people().database, store, catalog, people, links, parts=parts
+            )
+        ),
     )
     return AwsHome(platform, aws, events=events, engine=engine, processor=processor)
+
+
+def _unless_unknown(ask: Callable[[], str]) -> str:
+    """What it tells; nothing where the home is not deployed, or out of reach: nothing comes from there then."""
+    try:
+        return ask()
+    except PlatformError:
+        return ""
 
 
 def bucket_names(settings: Settings) -> dict[BucketRole, str]:
