@@ -57,6 +57,13 @@ ENVIRONMENT: Final = {
     "TMPDIR": ".",
 }
 """All that the zygote and the jobs see of the environment, beside the way to the modules."""
+TRANSFORM_ENVIRONMENT: Final = {
+    **ENVIRONMENT,
+    # One heap, in pages of 2 MiB where the kernel has them: so short a job would spend a good part of its time on
+    # faulting in small ones. C libraries that know neither variable ignore it.
+    "MALLOC_ARENA_MAX": "1",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
 
 
 class LocalMediaProcessor(MediaProcessor):
@@ -88,7 +95,7 @@ class LocalMediaProcessor(MediaProcessor):
         self._media_limits = media_limits or self._job_limits
         self._longest_job_seconds = longest_job_seconds
         self._images = Sandbox(IMAGE_JOB, limits=job_limits, environment=ENVIRONMENT)
-        self._transformations = Sandbox(TRANSFORM_JOB, limits=job_limits, environment=ENVIRONMENT)
+        self._transformations = Sandbox(TRANSFORM_JOB, limits=job_limits, environment=TRANSFORM_ENVIRONMENT)
         self._media = Sandbox(MEDIA_JOBS, limits=self._media_limits, environment=ENVIRONMENT)
         self._documents = Sandbox(DOCUMENT_JOB, limits=job_limits, environment=ENVIRONMENT)
 
