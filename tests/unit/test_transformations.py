@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import hostile_images
 import sample_media
 from contentplatform.errors import ErrorCode, ProcessingFailed
 from contentplatform.processing.answers import transformed
-from contentplatform.processing.local import LocalMediaProcessor
+from contentplatform.processing.local import TRANSFORM_ENVIRONMENT, TRANSFORM_JOB, LocalMediaProcessor
 from contentplatform.processing.port import Transformation
 from contentplatform.processing.presets import ImageLimits
 from contentplatform.processing.transformations import TRANSFORMATION_FORMATS, planned
@@ -228,6 +230,16 @@ def test_a_hostile_source_fails_in_words(transform: Transform, content: bytes, c
     with pytest.raises(ProcessingFailed) as caught:
         transform(content, 512, 512)
     assert caught.value.code is code
+
+
+def test_what_is_forked_has_one_thread() -> None:
+    # A fork of libvips' threads hangs. Of what is imported, nothing may have run.
+    count = (
+        f"import os, {TRANSFORM_JOB.partition(':')[0]}; "
+        "print(len(os.listdir('/proc/self/task')) if os.path.exists('/proc/self/task') else 1)"
+    )
+    ended = subprocess.run([sys.executable, "-c", count], env=TRANSFORM_ENVIRONMENT, capture_output=True, check=True)
+    assert ended.stdout == b"1\n"
 
 
 def test_the_limits_of_images_hold(tmp_path: Path) -> None:

@@ -15,10 +15,19 @@ import pyvips
 from contentplatform.processing.embedded import describe
 from contentplatform.processing.image import credited, on_white, open_picture, refused, shrunk
 from contentplatform.processing.port import Transformation
-from contentplatform.processing.presets import ImageLimits
+from contentplatform.processing.presets import ALLOWED_LOADERS, ImageLimits
 from contentplatform.processing.transformations import NAME, TRANSFORMATION_FORMATS, Plan, planned
 
 _DOING: Final = "making the picture that was asked for"
+_OPERATIONS: Final = (
+    *(loader.operation for loader in ALLOWED_LOADERS if loader.operation),
+    *("resize", "colourspace", "icc_transform", "cast", "copy", "crop", "smartcrop", "autorot", "flatten"),
+    *("premultiply", "unpremultiply", "jpegsave_buffer", "webpsave_buffer", "heifsave_buffer", "pngsave_buffer"),
+)
+# What arguments an operation has is asked here, once, and not in each child. That makes an object of its class and does
+# not run it; no thread is started.
+for _operation in _OPERATIONS:
+    pyvips.Introspect.get(_operation)
 
 
 def transform(request: Mapping[str, Any], source: int) -> Mapping[str, Any]:
