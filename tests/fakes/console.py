@@ -65,7 +65,9 @@ class Browser:
         """Send a form, as one of our pages would."""
         sent = {"csrf_token": self._token if token is None else token, **(fields or {})}
         headers = {"Origin": origin, **options.pop("headers", {})}
-        asked = self._client.post(path, data=sent, headers=headers, **options)
+        if "content" not in options:
+            options["data"] = sent
+        asked = self._client.post(path, headers=headers, **options)
         return self._loop.run_until_complete(asked)
 
     def done(self, path: str, fields: dict[str, Any] | None = None) -> Page:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from contentplatform.accounts.port import Role
-from contentplatform.catalog.port import Collections
+from contentplatform.catalog.port import Collections, SearchQuery
 from contentplatform.media import file_id
 from contentplatform.web.console.site import console_app
 from contentplatform.web.shares import site_of
@@ -88,9 +88,11 @@ def test_a_form_with_files_is_held_to_the_quota(site: ConsoleSite) -> None:
 
 
 def test_files_of_who_may_not_write_are_not_read(site: ConsoleSite) -> None:
+    read: list[bytes] = []
+
     async def body() -> AsyncIterator[bytes]:
-        raise AssertionError("it was read")
-        yield b""
+        read.append(b"x")
+        yield b"--x\r\n"
 
     cookie = f"session={site.platform.accounts.start_session(_user(site, 'vera'), source='127.0.0.1')}"
     transport = httpx.ASGITransport(site.app, raise_app_exceptions=True)
@@ -102,6 +104,7 @@ def test_files_of_who_may_not_write_are_not_read(site: ConsoleSite) -> None:
 
     answer = site.loop.run_until_complete(send())
     assert answer.status_code == 403
+    assert read == []
     assert acts(site, "vera")[-1] == ("request.refused", "/library/upload")
 
 
@@ -133,6 +136,32 @@ def test_h53_a_foreign_execution_and_none_look_the_same_and_the_look_is_written_
     assert [answer.status_code for answer in answers] == [404, 404]
     assert answers[0].text.replace(foreign, "…") == answers[1].text.replace(missing, "…")
     assert ("execution.refused", foreign) in acts(site, "fred")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n' * 100_000 + b"--x--\r\n",
+        b'--x\r\nContent-Disposition: form-data; name="a"\r\nX: ' + b"x" * 1_000_000 + b"\r\n\r\nx\r\n--x--\r\n",
+        b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + b"x" * 2_000_000 + b"\r\n--x--\r\n",
+        b"no form at all",
+        b"--x\r\nContent-Disposition: form-data\r\n\r\nx\r\n--x--\r\n",
+        b"",
+    ],
+)
+def test_h49_a_form_that_can_t_be_changes_nothing(site: ConsoleSite, form: bytes) -> None:
+    before = [each.file_path for each in site.platform.catalog.search(SearchQuery()).records]
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = site.editor.post("/library/upload", content=form, headers=headers)
+    assert answer.status_code in {400, 403}
+    assert Page.of(answer.text).all("h1")
+    assert [each.file_path for each in site.platform.catalog.search(SearchQuery()).records] == before
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=", "text/plain"])
+def test_h49_a_form_without_a_boundary_changes_nothing(site: ConsoleSite, kind: str) -> None:
+    answer = site.editor.post("/library/upload", content=b"--x", headers={"Content-Type": kind})
+    assert answer.status_code in {400, 403}
 
 
 @pytest.mark.parametrize("revision", ["9" * 20, "9" * 5_000, "-1", "٣", "x"])
