@@ -5,10 +5,11 @@
 Servers take turns on the same JPEGs; clients ask for the same picture again and again, in JPEG of quality 80: thumbor
 keeps nothing, and of ours what it keeps is taken away before each request. The best round of each counts. Two ways:
 
-* ``machine``: each server as it starts by itself, on all processors, and four clients with a photograph each.
-  Ours makes a picture a processor; thumbor is one process. This is the bar.
-* ``core``: both on one processor, one client on another. So one sees what a picture costs. Thumbor decodes in the
-  process that serves; ours forks a fenced process for each picture, which is a third of its time.
+* ``machine``: both servers are offered all processors, and four clients with a photograph each ask them. Ours makes a
+  picture a processor at once; of thumbor as many processes are started, each on a port of its own with its share of
+  the clients: on one port, one of them could take all connections. This is the bar.
+* ``core``: both on one processor, thumbor with one process, one client on another. So one sees what a picture costs.
+  Thumbor decodes in the process that serves; ours forks a fenced process for each picture.
 
 Quality is PSNR and SSIM of what came over the wire against Pillow's exact Lanczos of the whole picture, and beside it
 that very picture, written by Pillow in the same quality.
@@ -31,6 +32,7 @@ import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,6 +48,7 @@ from contentplatform import config
 from contentplatform.app import open_local
 from contentplatform.delivery.image_cache import CACHE_FOLDER_NAME
 from contentplatform.media import file_id
+from contentplatform.processing.local import usable_processors
 from contentplatform.storage.port import BucketRole, PutOptions
 
 BAR_RATIO = 1.2
@@ -96,7 +99,7 @@ def rival_program() -> Path | None:
 
 @contextlib.contextmanager
 def thumbor(program: Path, folder: Path, pinned: Sequence[str]) -> Iterator[str]:
-    """Thumbor over the files in ``folder``; yields where it is."""
+    """One process of thumbor over the files in ``folder``; yields where it is."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     settings = folder / "thumbor.conf"
@@ -209,6 +212,7 @@ def served(way: str, folder: Path, until: contextlib.ExitStack) -> dict[str, lis
     """Clients of each server that can be had, one for each photograph that is asked for in this way."""
     keys = KEYS if way == "machine" else KEYS[:1]
     pinned = [] if way == "machine" else ["taskset", "-c", edge_servers.SERVER_CORE]
+    processes = usable_processors() if way == "machine" else 1  # what ours takes for the number of its jobs
     data, files = folder / "data", folder / "files"
     url = until.enter_context(ours(data, pinned))
     cache = data / CACHE_FOLDER_NAME
@@ -216,8 +220,9 @@ def served(way: str, folder: Path, until: contextlib.ExitStack) -> dict[str, lis
     asks = {"ours": [asking(url, f"/images/t_card-{SIDE}/{key}", kept=kept[key]) for key in keys]}
     program = rival_program()
     if program is not None:
-        url = until.enter_context(thumbor(program, files, pinned))
-        asks["thumbor"] = [asking(url, f"/unsafe/fit-in/{SIDE}x{SIDE}/{key}") for key in keys]
+        urls = [until.enter_context(thumbor(program, files, pinned)) for _ in range(processes)]
+        path = f"/unsafe/fit-in/{SIDE}x{SIDE}"
+        asks["thumbor"] = [asking(url, f"{path}/{key}") for url, key in zip(cycle(urls), keys, strict=False)]
     return asks
 
 
