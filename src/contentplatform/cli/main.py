@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 import click
 
 from contentplatform import __version__, config, log
-from contentplatform.cli import accounts, collections, deploy, events, executions, files, operate, serve, sharing
+from contentplatform.cli import (
+    accounts,
+    collections,
+    deploy,
+    events,
+    executions,
+    files,
+    operate,
+    serve,
+    sharing,
+    signed_links,
+)
 from contentplatform.cli.output import EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_USAGE, Output
 from contentplatform.cli.session import HomeName, Session
 from contentplatform.errors import PlatformError, Unavailable
@@ -86,7 +97,7 @@ def cli(
     context.call_on_close(context.obj.close)
 
 
-for _module in (files, collections, serve, accounts, sharing, executions, events, operate, deploy):
+for _module in (files, collections, serve, accounts, sharing, signed_links, executions, events, operate, deploy):
     for _command in _module.COMMANDS:
         cli.add_command(_command)
 
