@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+import asyncio
+from collections.abc import Iterator, MutableMapping
+from typing import Any, Final
 
 import pytest
 
 from contentplatform.media import file_id
+from contentplatform.web.feed import STREAMS_EACH
 from fakes.site import ApiSite, open_site
 
 EXACT: Final = (
@@ -174,3 +176,50 @@ def test_a_get_changes_nothing(site: ApiSite) -> None:
     for method, path in site.routes():
         if method == "GET":
             assert not any(word in path for word in ("move", "restore", "undelete", "retry", "cancel", "rotate")), path
+
+
+async def listen(site: ApiSite, begun: asyncio.Semaphore) -> None:
+    """Follow events and never hang up."""
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/api/v1/events",
+        "raw_path": b"/api/v1/events",
+        "query_string": b"",
+        "headers": [(b"host", b"testserver"), (b"authorization", site.viewer.authorization.encode())],
+        "client": ("127.0.0.1", 1),
+        "server": ("testserver", 80),
+    }
+
+    async def receive() -> MutableMapping[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError("nobody hangs up")
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            assert message["status"] == 200
+            begun.release()
+
+    await site.app(scope, receive, send)
+
+
+def test_streams_without_end_are_refused_to_one_and_not_to_others(site: ApiSite) -> None:
+    """One user could keep every connection that the server has, and nobody else would get in."""
+
+    async def all_begin() -> list[asyncio.Task[None]]:
+        begun = asyncio.Semaphore(0)
+        opened = [asyncio.create_task(listen(site, begun)) for _ in range(STREAMS_EACH)]
+        for _ in opened:
+            await asyncio.wait_for(begun.acquire(), 20)
+        return opened
+
+    streams = site.loop.run_until_complete(all_begin())
+    told = site.viewer.problem("GET", "/api/v1/events", 429)
+    assert "open already" in told["detail"]
+    assert site.viewer.get("/api/v1/me").status_code == 200
+    for stream in streams:
+        stream.cancel()
+    site.loop.run_until_complete(asyncio.wait(streams))

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -13,7 +14,8 @@ from typing import Final
 import pytest
 
 from contentplatform.catalog.port import Change, ChangeKind, ChangePage
-from contentplatform.web.feed import BEHIND_LIMIT, Feed, Glances
+from contentplatform.errors import RateLimited
+from contentplatform.web.feed import BEHIND_LIMIT, STREAMS_EACH, Feed, Glances
 from fakes.catalog import FakeCatalog, make_record
 
 NOON: Final = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -172,3 +174,15 @@ def test_a_home_that_tells_no_changes_tells_that_something_changed() -> None:
     assert glances.newest_change() > second
     assert glances.changes(first).gap
     assert not glances.changes(glances.newest_change()).gap
+
+
+def test_one_user_s_streams_have_a_limit_and_leave_room_for_others() -> None:
+    feed = Feed(Told(), threading.Event())
+    with ExitStack() as opened:
+        for _ in range(STREAMS_EACH):
+            opened.enter_context(feed.listening("vera"))
+        with pytest.raises(RateLimited, match="open already"), feed.listening("vera"):
+            pass
+        opened.enter_context(feed.listening("emil"))
+    with feed.listening("vera"):
+        pass

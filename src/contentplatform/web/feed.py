@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import anyio
@@ -17,13 +19,17 @@ from anyio import to_thread
 
 from contentplatform.catalog.port import Catalog, Change, ChangePage, HasChanges, SearchQuery
 from contentplatform.clock import timestamp
+from contentplatform.errors import RateLimited
 
 RELOAD: Final = "reload"
 """The event that says: some of what happened is not told, look at everything anew."""
 BEHIND_LIMIT: Final = 5_000
 """Whoever is further behind is told to look at everything anew."""
+STREAMS_EACH: Final = 50
+"""So many streams may one user have open: each is a connection, and those are for everybody."""
 _PAGE: Final = 500
 _GLANCED: Final = 50
+_RETRY_SECONDS: Final = 10
 _EVERYTHING: Final = SearchQuery()
 
 
@@ -55,6 +61,29 @@ class Feed:
         self._lock = anyio.Lock()
         self._looked_at = float("-inf")
         self._known = 0
+        self._listening: Counter[str] = Counter()
+
+    @contextmanager
+    def listening(self, who: str) -> Iterator[None]:
+        """Count a stream as a user's, for as long as it is open; only on the event loop.
+
+        Raises:
+            RateLimited: the user has as many as there may be.
+        """
+        if self._listening[who] >= STREAMS_EACH:
+            raise RateLimited(
+                "listening to what happens",
+                f"{STREAMS_EACH} streams of yours are open already",
+                retry_after_seconds=_RETRY_SECONDS,
+                hint="Close some of them",
+            )
+        self._listening[who] += 1
+        try:
+            yield
+        finally:
+            self._listening[who] -= 1
+            if not self._listening[who]:
+                del self._listening[who]
 
     async def follow(self, sees: Callable[[str], bool], after: int | None) -> AsyncIterator[bytes]:
         """The stream of one listener, from the change ``after`` on; None: from now on."""

@@ -6,9 +6,12 @@ from typing import Annotated, Any, Final
 
 from fastapi import Header, Query
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from contentplatform.accounts.port import Principal
 from contentplatform.web.api.route import failures, new_router
 from contentplatform.web.api.serving import AFeed, Reader
+from contentplatform.web.feed import Feed
 
 router = new_router("events")
 
@@ -41,4 +44,17 @@ async def follow_events(
     `Last-Event-ID` when it comes back, and misses nothing.
     """
     place = after if last_event_id is None else int(last_event_id)
-    return StreamingResponse(feed.follow(reader.sees, place), 200, _HEADERS, "text/event-stream")
+    return _Stream(feed, reader, place)
+
+
+class _Stream(StreamingResponse):
+    """One listener's stream; refused, before it begins, to whoever has too many."""
+
+    def __init__(self, feed: Feed, reader: Principal, place: int | None) -> None:
+        super().__init__(feed.follow(reader.sees, place), 200, _HEADERS, "text/event-stream")
+        self._listening = feed.listening(reader.id)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream until one side ends it."""
+        with self._listening:
+            await super().__call__(scope, receive, send)
