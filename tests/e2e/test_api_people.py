@@ -186,6 +186,23 @@ def test_a_token_makes_no_token_and_nobody_gets_more_than_they_have(site: ApiSit
     site.editor.problem("DELETE", f"/api/v1/tokens/{own[0]['id']}", 404)
 
 
+def test_a_token_that_leaked_ends_itself_and_nothing_else_of_its_owner_s(site: ApiSite) -> None:
+    emil = site.platform.accounts.user_named("emil")
+    secret = site.platform.accounts.start_session(emil.id, source="127.0.0.1")
+    made = {
+        name: site.admin.json(
+            "POST", "/api/v1/tokens", status=201, json={"name": name, "scopes": ["read"], "user_id": emil.id}
+        )
+        for name in ("leaked", "other")
+    }
+    leaked = Asker(site.app, site.loop, made["leaked"]["secret"])
+    leaked.problem("DELETE", f"/api/v1/tokens/{made['other']['id']}", 403)
+    leaked.problem("DELETE", "/api/v1/me/sessions", 403)
+    assert site.platform.accounts.session(secret) is not None
+    assert leaked.ask("DELETE", f"/api/v1/tokens/{made['leaked']['id']}").status_code == 204
+    leaked.problem("GET", "/api/v1/me", 401)
+
+
 def test_a_password_is_changed_by_who_knows_the_one_before(site: ApiSite) -> None:
     own = site.platform.accounts.user_named("anna")
     path = "/api/v1/me/password"

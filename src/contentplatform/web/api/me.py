@@ -58,6 +58,7 @@ def list_sessions(accounts: AAccounts, reader: Reader) -> SessionList:
 )
 def end_sessions(accounts: AAccounts, reader: Reader) -> None:
     """Sign out everywhere else; a session that asks for it stays."""
+    _needs_more_than_a_token(reader)
     accounts.end_sessions(reader.id, by=reader, but=reader.credential_id if reader.via is Via.SESSION else "")
 
 
@@ -104,6 +105,8 @@ def revoke_token(
     own = {token.id for token in accounts.tokens(reader.id)}
     if token_id not in own and not reader.may(Scope.ADMIN):
         raise NotFound(f"revoking the token {token_id}", "there is no such token")
+    if token_id != reader.credential_id:  # one that leaked may end itself, and nobody else's work
+        _needs_more_than_a_token(reader)
     accounts.revoke_token(token_id, by=reader)
 
 
