@@ -290,6 +290,12 @@ class AwsSettings:
     policy_administrators: str = _setting(
         "", "ARNs of further roles, comma between, that may change bucket policies and the public access block"
     )
+    console_origins: str = _setting(
+        "",
+        "Where consoles are opened that send files straight to S3, as https://media.example.com, comma between; empty: "
+        "no page may, and files go through the machine that serves",
+        pattern=r"(https?://[A-Za-z0-9.:\[\]-]{1,255}(, ?(?!$))?)*",
+    )
     catalog_replica: bool = _switch("Keep a replica of the catalog's tables in the backup region", on=True)
     replication_time_control: bool = _switch("Replicate within 15 minutes, promised by S3: 0.015 USD a GB replicated")
     object_lock: bool = _switch(

@@ -23,6 +23,7 @@ from contentplatform.storage.lifecycle import (
     Tiering,
     lifecycle_rules,
 )
+from contentplatform.storage.parts import OWNER_HEADER
 from contentplatform.storage.port import BucketRole, StorageClass
 from contentplatform.storage.safeguards import ACCESS_LOGS_GO_TO, access_log_prefix
 from contentplatform_infra.guards import administrators, denials
@@ -36,7 +37,7 @@ _ARCHIVE_TIER: Final = {
     StorageClass.DEEP_ARCHIVE: "DEEP_ARCHIVE_ACCESS",
 }
 _CORS_METHODS: Final = ("GET", "HEAD")
-"""S3 answers a browser's OPTIONS by itself, and knows no rule for it. Nobody uploads from a page of another origin."""
+"""S3 answers a browser's OPTIONS by itself, and knows no rule for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class PlatformBucket(Construct):
             lifecycle_configuration=_lifecycle(role, Tiering(settings.storage.tiering)),
             intelligent_tiering_configurations=_intelligent_tiering(role),
             logging_configuration=_logging(names, role),
-            cors_configuration=_cors(role),
+            cors_configuration=_cors(role, settings.aws.console_origins),
             replication_configuration=extras.replication,
             notification_configuration=extras.notifications,
             metrics_configurations=[
@@ -244,23 +245,30 @@ def _logging(names: Names, role: BucketRole) -> aws_s3.CfnBucket.LoggingConfigur
     )
 
 
-def _cors(role: BucketRole) -> aws_s3.CfnBucket.CorsConfigurationProperty | None:
-    """What pages of other origins may read: what the edge serves them, by the edge's own rule."""
+def _cors(role: BucketRole, console_origins: str) -> aws_s3.CfnBucket.CorsConfigurationProperty | None:
+    """What pages of other origins may read: what the edge serves them, by the edge's rule; and what consoles send."""
     rule = CORS_HEADERS.cross_origin
     if rule is None or role not in SERVED_PREFIXES:
         return None
-    return aws_s3.CfnBucket.CorsConfigurationProperty(
-        cors_rules=[
-            aws_s3.CfnBucket.CorsRuleProperty(
-                id="read-from-pages",
-                allowed_origins=list(rule.origins),
-                allowed_methods=[method for method in rule.methods if method in _CORS_METHODS],
-                allowed_headers=list(rule.headers),
-                exposed_headers=list(rule.exposed),
-                max_age=rule.max_age_seconds,
-            )
-        ]
+    read = aws_s3.CfnBucket.CorsRuleProperty(
+        id="read-from-pages",
+        allowed_origins=list(rule.origins),
+        allowed_methods=[method for method in rule.methods if method in _CORS_METHODS],
+        allowed_headers=list(rule.headers),
+        exposed_headers=list(rule.exposed),
+        max_age=rule.max_age_seconds,
     )
+    senders = [origin.strip() for origin in console_origins.split(",") if origin.strip()]
+    if role is not BucketRole.PRIMARY or not senders:
+        return aws_s3.CfnBucket.CorsConfigurationProperty(cors_rules=[read])
+    send = aws_s3.CfnBucket.CorsRuleProperty(
+        id="send-from-consoles",
+        allowed_origins=senders,
+        allowed_methods=["PUT"],
+        allowed_headers=["content-type", OWNER_HEADER],
+        max_age=rule.max_age_seconds,
+    )
+    return aws_s3.CfnBucket.CorsConfigurationProperty(cors_rules=[read, send])
 
 
 def _lock(days: int) -> aws_s3.CfnBucket.ObjectLockConfigurationProperty | None:

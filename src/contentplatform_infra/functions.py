@@ -68,6 +68,7 @@ _NEVER_TOLD: Final = frozenset(
         ("aws", "profile"),  # credentials are the role's
         ("aws", "alert_email"),  # a person's address has no business there
         ("aws", "policy_administrators"),
+        ("aws", "console_origins"),
     }
 )
 

@@ -381,3 +381,18 @@ def test_pages_of_other_origins_may_only_read_what_the_edge_serves(templates: Te
     assert rule["AllowedMethods"] == ["GET", "HEAD"]
     assert rule["AllowedOrigins"] == ["*"]
     assert "ETag" in rule["ExposedHeaders"]
+
+
+def test_consoles_that_are_named_may_send_to_the_originals_and_to_nothing_else(
+    templates_for: Callable[..., Templates],
+) -> None:
+    named = templates_for(aws={"console_origins": "https://media.example.com, http://127.0.0.1:8080"})
+    _, rule = bucket(named, "primary")["CorsConfiguration"]["CorsRules"]
+    assert rule == {
+        "Id": "send-from-consoles",
+        "AllowedOrigins": ["https://media.example.com", "http://127.0.0.1:8080"],
+        "AllowedMethods": ["PUT"],
+        "AllowedHeaders": ["content-type", "x-amz-expected-bucket-owner"],
+        "MaxAge": rule["MaxAge"],
+    }
+    assert len(bucket(named, "processed")["CorsConfiguration"]["CorsRules"]) == 1

@@ -121,10 +121,15 @@ def test_a_function_reads_back_the_settings_of_the_deployment(tmp_path: Path) ->
 def test_what_is_no_function_s_business_is_not_told() -> None:
     given = settings_of(
         storage={"class_folders": {"GLACIER": "/cold"}},
-        aws={"profile": "me", "alert_email": "me@example.org", "policy_administrators": "arn:aws:iam::1:role/x"},
+        aws={
+            "profile": "me",
+            "alert_email": "me@example.org",
+            "policy_administrators": "arn:aws:iam::1:role/x",
+            "console_origins": "https://media.example.com",
+        },
     )
     told = environment_of(BY_NAME["cost-report-generator"], given, NAMES)
-    assert not {name for name in told if re.search("PROFILE|EMAIL|ADMINISTRATORS|FOLDERS", name)}
+    assert not {name for name in told if re.search("PROFILE|EMAIL|ADMINISTRATORS|ORIGINS|FOLDERS", name)}
     assert "me@example.org" not in told.values()
 
 

@@ -13,12 +13,11 @@ from urllib.parse import urlsplit
 
 from contentplatform.drivers.boto import Aws, translated
 from contentplatform.errors import Conflict, NotFound, PlatformError
-from contentplatform.storage.parts import PartAddress, PartPlan
+from contentplatform.storage.parts import OWNER_HEADER, PartAddress, PartPlan
 from contentplatform.storage.port import PutOptions, StorageClass, check_object_key, check_options
 from contentplatform.storage.s3_answers import version_id_of
 
 CHECKSUM: Final = "CRC64NVME"
-OWNER_HEADER: Final = "x-amz-expected-bucket-owner"
 _NO_SECONDS: Final = 60
 
 

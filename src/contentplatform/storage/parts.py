@@ -15,6 +15,8 @@ from contentplatform.storage.port import PutOptions
 PARTS_LIMIT: Final = 10_000
 SMALLEST_PART_BYTES: Final = 16 << 20
 LARGEST_PART_BYTES: Final = 5 << 30
+OWNER_HEADER: Final = "x-amz-expected-bucket-owner"
+"""Goes with every part to S3: whose bucket it must be."""
 _STEP_BYTES: Final = 1 << 20
 
 
