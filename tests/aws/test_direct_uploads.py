@@ -111,12 +111,12 @@ def test_others_and_other_folders_see_nothing_and_an_end_frees_the_parts(world: 
     assert world.ask("POST", "", {"key": "bob/a", "size_bytes": 5, "direct": True}).status_code in {403, 404}
     ann = world.who
     world.who = Principal("bob", "bob", Role.ADMIN, frozenset(Scope), "", Via.TOKEN)
-    for method, path in (("GET", ""), ("POST", "/complete"), ("DELETE", "")):
+    for method, path in (("GET", ""), ("POST", "/complete"), ("POST", "/abandon")):
         assert world.ask(method, f"/{begun['id']}{path}").status_code == 404
     world.who = ann
     client = aws.client("s3", PRIMARY_REGION)
     assert len(client.list_multipart_uploads(Bucket=world.bucket)["Uploads"]) == 1
-    assert world.ask("DELETE", f"/{begun['id']}").status_code == 204
+    assert world.ask("POST", f"/{begun['id']}/abandon").status_code == 204
     assert "Uploads" not in client.list_multipart_uploads(Bucket=world.bucket)
     assert world.ask("GET", f"/{begun['id']}").status_code == 404
     assert versions_of(world.store, PRIMARY, "ann/film.bin") == ()

@@ -75,6 +75,8 @@ _NOT_SAID: Final = frozenset({"", "null", "undefined"})
 """How clients in JavaScript say nothing."""
 _GUESSED_TYPES: Final = frozenset({OCTET_STREAM, "application/x-www-form-urlencoded", ""})
 """What clients send who know nothing of the file."""
+_ACTS: Final = frozenset({"complete", "abandon"})
+"""What is asked of an upload that goes straight to the store; its other methods are those of tus."""
 _NOT_KEPT: Final = {"Cache-Control": "no-store"}
 """Addresses are secrets."""
 
@@ -341,8 +343,7 @@ class UploadsApp:
     async def _directly(self, request: _Request) -> Response | None:
         """What an upload needs whose bytes do not come here: a look, its end by a version, its end by none."""
         upload_id, _, act = request.path.removeprefix(UPLOADS_PATH).strip("/").partition("/")
-        if act:
-            request.needs_method("POST")
+        request.needs_method("POST" if act else "GET")
         principal = await self._writer(request)
         direct = self._direct
         upload = None
@@ -352,7 +353,7 @@ class UploadsApp:
             raise NotFound(
                 f"looking for upload {upload_id[:80]!r}", "there is none, or its time is over", hint="Start it again"
             )
-        if request.method == "DELETE":
+        if act == "abandon":
             await self._intake.run(partial(direct.terminate, upload_id))
             return Response(None, HTTPStatus.NO_CONTENT, _NOT_KEPT)
         if act:
@@ -477,8 +478,8 @@ class _Request:
     @property
     def is_of_direct_upload(self) -> bool:
         """Whether somebody asks for an upload that goes straight to the store; HTTP as it is, no tus."""
-        _, _, act = self.path.removeprefix(UPLOADS_PATH).strip("/").partition("/")
-        return act == "complete" or (not self.header("tus-resumable") and self.method in {"GET", "DELETE"})
+        upload_id, _, act = self.path.removeprefix(UPLOADS_PATH).strip("/").partition("/")
+        return act in _ACTS or (bool(upload_id) and self.method == "GET" and not self.header("tus-resumable"))
 
     def needs_method(self, *methods: str) -> None:
         """Refuse other methods."""
@@ -560,9 +561,12 @@ class _Request:
         if await self.pour(intake, keep) is not Came.WHOLE:
             return None
         try:
-            return json.loads(pieces)
+            document = json.loads(pieces)
         except (ValueError, RecursionError) as error:
             raise InvalidRequest("reading a request", "its body is no JSON that can be read") from error
+        if document is None:
+            raise InvalidRequest("reading a request", "its body is `null`")
+        return document
 
 
 def owner_of(principal: Principal) -> str:

@@ -18,6 +18,7 @@ _EXAMPLES: Final[Mapping[str, str]] = {
     "file_id": "$FILE",
     "key": "2026/whales.jpg",
     "version_id": "$VERSION",
+    "upload_id": "$UPLOAD",
     "name": "thumbnail",
     "collection_id": "$COLLECTION",
     "link_id": "$LINK",
