@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from contentplatform.accounts.passwords import Passwords
 from contentplatform.accounts.port import Principal
 from contentplatform.accounts.port import Scope as Right
-from contentplatform.app import Home, LocalHome
+from contentplatform.app import Home, LocalHome, Platform
 from contentplatform.delivery.serving import EdgeApp
 from contentplatform.web.app import BY_KEY_PREFIX, EDGE_PREFIXES, FORM_PATH, UPLOADS_PATH, Health, create_app
 from contentplatform.web.auth import Door
@@ -23,6 +23,7 @@ from contentplatform.web.claim import Part
 from contentplatform.web.console import console_app
 from contentplatform.web.direct_bodies import DirectBodies
 from contentplatform.web.edge import build_edge
+from contentplatform.web.expiry import UploadExpiry
 from contentplatform.web.forwarding import Forwarding, networks
 from contentplatform.web.guard import Guard, GuardRules, known_hosts
 from contentplatform.web.quick import Quick
@@ -74,6 +75,10 @@ def open_site(
     if Part.APP in parts:
         app = _guarded(home, listening_host, stopping)
         welcome = _first_start(home)
+        if not isinstance(home, LocalHome):  # at home the worker does it
+            expiry = _expiry(home.platform)
+            closing.callback(expiry.close)
+            expiry.start()
     forwarding = Forwarding(Junction(edge, app), networks(settings.server.trusted_proxies))
     return Site(
         DirectBodies(ZeroCopy(forwarding)), welcome, None if edge is None else _quick(edge, forwarding), closing
@@ -132,6 +137,11 @@ def _guarded(home: Home, listening_host: str, stopping: threading.Event | None) 
     )
     rates = Rates(clock, settings.accounts.address_requests_per_minute)
     return Guard(site, rules, clock, door=door, rates=rates)
+
+
+def _expiry(platform: Platform) -> UploadExpiry:
+    duties = [uploads.expire for uploads in (platform.uploads, platform.direct_uploads) if uploads is not None]
+    return UploadExpiry(duties, platform.clock)
 
 
 def _uploader(door: Door) -> Callable[[Scope], Principal]:
