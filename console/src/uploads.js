@@ -1,6 +1,7 @@
 // Uploads that go on where they stopped: dropped files and folders, a few at a time, each with its own error.
 
 import { Upload } from "tus-js-client";
+import { sendDirectly } from "./direct.js";
 import { announce, csrfToken } from "./page.js";
 
 const AT_ONCE = 3;
@@ -41,6 +42,7 @@ export function reasonOf(error) {
 
 export function startUploads(form, onDone, { headers = () => ({ "X-CSRF-Token": csrfToken() }), nameOf = null } = {}) {
   const endpoint = form.dataset.uploads;
+  const direct = "direct" in form.dataset;
   const panel = document.getElementById("uploads");
   const list = panel.querySelector("ul");
   const heading = panel.querySelector("[data-heading]");
@@ -93,6 +95,37 @@ export function startUploads(form, onDone, { headers = () => ({ "X-CSRF-Token": 
     if (!job.item) item(job);
     const { li, state, bar } = job.item;
     li.dataset.state = "running";
+    const progress = (sent, size) => {
+      bar.value = size ? sent / size : 0;
+      state.textContent = size ? `${Math.floor((100 * sent) / size)} %` : "";
+    };
+    const stored = () => {
+      running -= 1;
+      done += 1;
+      li.dataset.state = "done";
+      state.textContent = "Stored";
+      bar.remove();
+      window.clearTimeout(doneTimer);
+      doneTimer = window.setTimeout(onDone, waiting.length + running ? 1500 : 250);
+      next();
+    };
+    const broken = (error) => {
+      running -= 1;
+      failed += 1;
+      fail(job, reasonOf(error));
+      next();
+    };
+    if (!direct || !job.file.size) {
+      resumable(job, progress, stored, broken);
+      return;
+    }
+    sendDirectly(endpoint, headers, job, progress)
+      .then((sent) => (sent ? stored() : resumable(job, progress, stored, broken)))
+      .catch(broken);
+  }
+
+  // By way of the server, with tus.
+  function resumable(job, onProgress, onSuccess, onError) {
     const metadata = nameOf ? nameOf(job) : { filename: job.file.name, key: job.key, filetype: job.file.type };
     const upload = new Upload(job.file, {
       endpoint,
@@ -102,26 +135,9 @@ export function startUploads(form, onDone, { headers = () => ({ "X-CSRF-Token": 
       uploadDataDuringCreation: true,
       removeFingerprintOnSuccess: true,
       fingerprint: async (file) => ["cp", endpoint, job.key, file.size, file.lastModified].join("|"),
-      onProgress(sent, size) {
-        bar.value = size ? sent / size : 0;
-        state.textContent = size ? `${Math.floor((100 * sent) / size)} %` : "";
-      },
-      onSuccess() {
-        running -= 1;
-        done += 1;
-        li.dataset.state = "done";
-        state.textContent = "Stored";
-        bar.remove();
-        window.clearTimeout(doneTimer);
-        doneTimer = window.setTimeout(onDone, waiting.length + running ? 1500 : 250);
-        next();
-      },
-      onError(error) {
-        running -= 1;
-        failed += 1;
-        fail(job, reasonOf(error));
-        next();
-      },
+      onProgress,
+      onSuccess,
+      onError,
     });
     job.upload = upload;
     upload

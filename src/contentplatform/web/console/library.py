@@ -73,8 +73,14 @@ def show_library(visit: Visit) -> Response:
         "clear_url": LIBRARY,
         "folder": asked["folder"],
         "collections": _collections(visit),
+        "sends_directly": _sends_directly(visit),
     }
     return visit.page("library_results.html" if visit.wants_part else "library.html", **told)
+
+
+def _sends_directly(visit: Visit) -> bool:
+    """Whether the page may send files straight to the home's store: only where that was told of the console."""
+    return visit.platform.incoming_directly is not None and bool(visit.platform.settings.aws.console_origins)
 
 
 def show_cards(visit: Visit) -> Response:
