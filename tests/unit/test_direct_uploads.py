@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
+import httpx
 import pytest
 
+from contentplatform.accounts.port import machine
 from contentplatform.clock import RandomIds
 from contentplatform.drivers.sqlite import Database
 from contentplatform.errors import Conflict, Denied, InvalidRequest, NotFound, QuotaExceeded, RateLimited, Unavailable
@@ -17,9 +20,11 @@ from contentplatform.ingest.upload_sessions import UploadRules
 from contentplatform.ingest.uploads import DirectUpload, Incomplete, NewUpload, TooLarge, UploadKind, UploadSession
 from contentplatform.storage.parts import LARGEST_PART_BYTES, PARTS_LIMIT, SMALLEST_PART_BYTES, PartPlan, plan_parts
 from contentplatform.storage.port import BucketRole, PutOptions, versions_of
+from contentplatform.web.uploads import UploadsApp
 from fakes.clock import FakeClock
 from fakes.object_store import MemoryObjectStore
 from fakes.parts import MemoryParts
+from fakes.uploads import MemoryUploads
 
 PRIMARY = BucketRole.PRIMARY
 DAY = 86_400.0
@@ -223,3 +228,24 @@ def test_at_most_a_hundred_addresses_are_told_at_once(world: World) -> None:
     world.allowance.begin = lambda new, _id, _until: new.key  # type: ignore[method-assign]
     begun = world.uploads.create(NewUpload("ann", "a", 1_000))
     assert [part.number for part in begun.parts] == list(range(1, 101))
+
+
+# -- over HTTP -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_far", [False, True])
+def test_a_home_says_whether_it_takes_the_bytes_itself(world: World, *, is_far: bool) -> None:
+    near = MemoryUploads(world.store, world.clock, RandomIds(), UploadRules())
+    app = UploadsApp(near, lambda _scope: machine("ann"), direct=world.uploads if is_far else None)
+
+    async def ask(**wanted: object) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://site.test") as client:
+            return await client.post("/api/v1/uploads", json={"key": "a", "size_bytes": 5} | wanted)
+
+    answer = asyncio.run(ask(direct=True))
+    if is_far:
+        assert (answer.status_code, answer.json()["parts"][0]["size_bytes"]) == (201, 4)
+    else:
+        assert (answer.status_code, answer.json()) == (200, {"already_here": False, "direct": False, "key": "a"})
+    for wrong in ({}, {"direct": "yes"}, {"direct": True, "create_only": 1}, {"direct": True, "sha256": 5}):
+        assert asyncio.run(ask(**wrong)).status_code == 400
