@@ -225,7 +225,7 @@ def test_what_nobody_finishes_ends_by_itself_and_what_became_a_version_stays(wor
 
 
 def test_at_most_a_hundred_addresses_are_told_at_once(world: World) -> None:
-    world.allowance.begin = lambda new, _id, _until: new.key  # type: ignore[method-assign]
+    world.allowance.begin = lambda new, _id, _until: new.key  # type: ignore[method-assign]  # a key is free at once
     begun = world.uploads.create(NewUpload("ann", "a", 1_000))
     assert [part.number for part in begun.parts] == list(range(1, 101))
 
