@@ -21,6 +21,7 @@ from contentplatform.delivery.origin import Found, Origin
 from contentplatform.delivery.rules import behaviours, path_of
 from contentplatform.delivery.serving import EdgeApp, EdgeOptions
 from contentplatform.delivery.statistics import EdgeStatistics, together
+from contentplatform.errors import ErrorCode
 from contentplatform.media import ProcessingStatus, file_id
 from contentplatform.processing.playlists import Playlist, Segment, media_text, reference
 from contentplatform.storage.port import BucketRole, PutOptions
@@ -290,6 +291,16 @@ def test_originals_are_shown_only_where_nothing_runs(site: EdgeSite, name: str, 
     assert got.headers["cache-control"] == "max-age=60"
     assert got.headers["content-type"] == (shown or "application/octet-stream")
     assert got.headers.get("content-disposition", "") == ("" if shown else f'attachment; filename="{name}"')
+
+
+def test_an_original_with_malware_is_shown_to_nobody(site: EdgeSite) -> None:
+    site.keep_original("public/raw/infected.jpg", PNG)
+    home = site.home
+    home.take_in_all()
+    record = home.platform.library.record("public/raw/infected.jpg")
+    assert site.ask("/raw/infected.jpg").status == 200
+    home.catalog.put(replace(record, error_code=ErrorCode.MALWARE, error="malware"))
+    assert site.ask("/raw/infected.jpg").status == 404
 
 
 def test_a_download_has_the_file_s_own_name(site: EdgeSite) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from itertools import count
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 import pytest
 
 from contentplatform.catalog.port import Record
+from contentplatform.errors import ErrorCode
 from contentplatform.ingest.library import Edit
 from contentplatform.media import file_id
 from contentplatform.storage.port import BucketRole
@@ -194,6 +196,13 @@ def test_an_original_is_saved_under_its_own_name_and_kept_by_no_cache(site: ApiS
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "sandbox" in answer.headers["content-security-policy"]
     assert answer.headers["content-type"] == "application/octet-stream"
+
+
+def test_an_original_with_malware_is_kept_and_given_to_nobody(site: ApiSite) -> None:
+    record = fresh(site)
+    site.platform.catalog.put(replace(record, error_code=ErrorCode.MALWARE, error="malware"))
+    assert "malware" in site.editor.problem("GET", path_of(record, "/original"), 403)["detail"]
+    assert site.platform.library.current(record.file_path).size_bytes == 10
 
 
 @pytest.mark.parametrize(

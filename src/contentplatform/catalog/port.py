@@ -135,6 +135,11 @@ class Record:
     revision: int = 0
     """0: not stored yet; then 1, 2, …"""
 
+    @property
+    def is_quarantined(self) -> bool:
+        """Whether malware was found in it: the bytes are kept, and nobody is given them over the network."""
+        return self.error_code is ErrorCode.MALWARE
+
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:

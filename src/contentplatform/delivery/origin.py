@@ -21,11 +21,12 @@ from contentplatform.delivery.attachments import disposition, shown_type
 from contentplatform.delivery.rules import RAW_FOLDER, VERSION_LENGTH, is_served, original_of
 from contentplatform.drivers.files import translated_os_errors
 from contentplatform.errors import Corrupt, NotFound
-from contentplatform.media import OCTET_STREAM, file_id, file_name
+from contentplatform.media import OCTET_STREAM, ProcessingStatus, file_id, file_name
 from contentplatform.storage.port import BucketRole, HasLocalFiles, ObjectStore, ObjectVersion, TellsChanges
 
 PROVED_AT_ONCE_BYTES: Final = 64 << 20
 """Files up to this size are hashed before their first byte is sent by this process; longer ones meanwhile."""
+_ENDED: Final = frozenset({ProcessingStatus.COMPLETED, ProcessingStatus.FAILED})
 _PROOFS_KEPT: Final = 100_000
 _READ_BYTES: Final = 1 << 20
 
@@ -132,12 +133,15 @@ class Origin:
         except NotFound:
             record = None
         is_known = record is not None and record.version_id == there.version_id
+        if record is not None and is_known and record.is_quarantined:
+            raise _nothing(there.key)
         content_type = record.content_type if record is not None and is_known else OCTET_STREAM
         return Found(
             there,
             there.key,
             *_appearance(content_type, file_name(there.key), is_rendition=False),
-            is_settled=is_known,
+            # Until it was processed it may still turn out to be malware.
+            is_settled=record is not None and is_known and record.status in _ENDED,
         )
 
     def _shown(self, key: str, version: str) -> ObjectVersion:

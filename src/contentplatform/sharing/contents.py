@@ -16,7 +16,7 @@ from contentplatform.catalog.port import (
     Rendition,
     SearchQuery,
 )
-from contentplatform.errors import ErrorCode, NotFound
+from contentplatform.errors import NotFound
 from contentplatform.media import ProcessingStatus, file_name
 from contentplatform.sharing.port import Share, TargetKind
 
@@ -130,4 +130,4 @@ def renditions(record: Record) -> tuple[Rendition, ...]:
 
 def offers_original(share: Share, record: Record) -> bool:
     """Whether an original of the share can be downloaded: never one in which malware was found."""
-    return share.allow_originals and record.error_code is not ErrorCode.MALWARE
+    return share.allow_originals and not record.is_quarantined

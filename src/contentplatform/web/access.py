@@ -45,6 +45,16 @@ def record_by_key(platform: Platform, principal: Principal, key: str) -> Record:
     return record_of(platform, principal, file_id(key))
 
 
+def check_quarantine(record: Record) -> None:
+    """Raise Denied for the bytes of a file in which malware was found."""
+    if record.is_quarantined:
+        raise Denied(
+            f"downloading {record.file_path}",
+            "malware was found in it",
+            hint="It is kept; whoever runs the platform gets it by `contentplatform get`",
+        )
+
+
 def live_record_of(platform: Platform, principal: Principal, identifier: str) -> Record:
     """The record of a file that is there. Raises NotFound, which tells of a removed one how to bring it back."""
     found = record_of(platform, principal, identifier)

@@ -25,9 +25,10 @@ from starlette.types import Receive, Scope, Send
 
 from contentplatform.catalog.port import Record
 from contentplatform.delivery.attachments import disposition
-from contentplatform.errors import Archived, Corrupt, NotFound
+from contentplatform.errors import Archived, Corrupt, Denied, NotFound
 from contentplatform.media import file_name
 from contentplatform.storage.port import BucketRole, ObjectReader, ObjectStore
+from contentplatform.web.access import check_quarantine
 
 LEFT_OUT_NAME: Final = "NOT INCLUDED.txt"
 """What could not be put in, and why, stands in this file of the archive."""
@@ -146,6 +147,7 @@ def originals(store: ObjectStore, records: Iterable[Record], *, below: str = "")
 
 
 def _opened(store: ObjectStore, record: Record) -> AbstractContextManager[ObjectReader]:
+    check_quarantine(record)
     return store.open(BucketRole.PRIMARY, record.file_path, version_id=record.version_id)
 
 
@@ -166,7 +168,7 @@ def zip_chunks(entries: Iterable[Entry], *, begin: int = 0) -> Generator[bytes, 
             try:
                 opened = entry.open()
                 reader = opened.__enter__()
-            except (NotFound, Archived) as error:
+            except (NotFound, Archived, Denied) as error:
                 left_out.append(f"{entry.name}: {error.why}\n")
                 continue
             try:

@@ -13,7 +13,7 @@ from contentplatform.clock import timestamp
 from contentplatform.delivery.rules import raw_edge_key
 from contentplatform.errors import InvalidRequest, NotFound
 from contentplatform.storage.port import BucketRole
-from contentplatform.web.access import live_record_of, note, public_url
+from contentplatform.web.access import check_quarantine, live_record_of, note, public_url
 from contentplatform.web.api.route import BYTES, failures, new_router
 from contentplatform.web.api.serving import APlatform, FileIdInPath, Reader
 from contentplatform.web.api.shapes import Link, LinkWish, RenditionList
@@ -34,7 +34,7 @@ Inline = Annotated[bool, Query(description="To be shown, not saved, where its ty
     operation_id="get_original",
     summary="The original's bytes",
     response_class=Response,
-    responses=failures(404, 409, 412, 416) | BYTES,
+    responses=failures(403, 404, 409, 412, 416) | BYTES,
 )
 @router.head("/files/{file_id:fileid}/original", include_in_schema=False)
 def get_original(
@@ -49,6 +49,8 @@ def get_original(
     """The bytes as they were added, under their own name. A single range, and conditions, are answered."""
     record = live_record_of(platform, reader, file_id)
     found = platform.store.head(BucketRole.PRIMARY, record.file_path, version_id=version)
+    if found.version_id == record.version_id:
+        check_quarantine(record)
     known = found.version_id in {record.version_id, ""}
     content_type = record.content_type if known else _entry_type(platform, record, found.version_id)
     return original_response(request, platform.store, found, content_type, inline=inline)
