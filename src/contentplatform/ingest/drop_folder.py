@@ -41,6 +41,7 @@ SCHEMA: Final = Schema(
 )
 _UNFINISHED: Final = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", "~")
 """Ends of names that browsers, copy programs and editors give to what they are still writing."""
+_READ_BYTES: Final = 1 << 20
 _LOCK_NAME: Final = "drop-folder.lock"
 
 _logger = logging.getLogger(__name__)
@@ -136,8 +137,8 @@ class DropFolder:
             key = check_key(self._prefix + relative)
             with translated_os_errors(f"reading {relative}"):
                 descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            with _Steady(descriptor, identity, relative) as body:
-                self._library.add(key, io.BufferedReader(body, 1 << 20))
+            with io.BufferedReader(_Steady(descriptor, identity, relative), _READ_BYTES) as body:
+                self._library.add(key, body)
         except PlatformError as error:
             self._complain(relative, error)
             return False
