@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,15 @@ NO_MOUNT: Final = "no right to mount a small file system here"
 NO_CHROMIUM: Final = "no Chromium on this machine"
 ALLOWED_SKIPS: Final = frozenset({NO_REAL_MEDIA, NO_MOUNT, NO_CHROMIUM})
 """Nothing else may be skipped: any other skip is reported as a failure."""
+
+
+@pytest.fixture(autouse=True)
+def log_as_at_import() -> None:
+    """Whoever ran the command in this process before set the log up for it; each test begins as if nobody had."""
+    logger = logging.getLogger("contentplatform")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
 
 
 @pytest.fixture(scope="session")

@@ -181,8 +181,9 @@ def test_a_method_that_a_path_does_not_know_is_told_those_that_it_does(site: Api
     by_path: dict[str, set[str]] = {}
     for method, path, _ in asked_of_every_route(site):
         by_path.setdefault(path, set()).add(method)
-    del by_path[uploading.ASK_PATH]  # whoever doesn't speak tus there is told so first, as that protocol has it
     for path, methods in by_path.items():
+        if path.startswith(uploading.ASK_PATH):
+            continue  # whoever doesn't speak tus there is told so first, as that protocol has it
         answer = site.admin.ask("DELETE" if "PUT" in methods else "PUT", path)
         assert answer.status_code == 405, path
         assert set(answer.headers["allow"].split(", ")) - {"HEAD"} == methods, path

@@ -14,7 +14,6 @@ from typing import Final
 
 from contentplatform import log
 from contentplatform.clock import Clock, IdSource, parse_timestamp, timestamp
-from contentplatform.drivers.crashpoint import crashpoint
 from contentplatform.drivers.sqlite import Connection, Database, Row, Schema, Transaction
 from contentplatform.errors import Conflict, Denied, InvalidRequest, NotFound, PlatformError, RateLimited
 from contentplatform.ingest.service import CLAIM_METADATA
@@ -156,7 +155,6 @@ class FarUploads(DirectUploads):
         check_options(options)
         until = now + timedelta(seconds=self._rules.keep_seconds)
         self._database.write(lambda transaction: self._insert(transaction, new, plan, upload_id, now, until))
-        crashpoint("direct.created")
         try:
             transfer = self._parts.begin(new.key, options)
         except BaseException:
@@ -296,7 +294,6 @@ class FarUploads(DirectUploads):
             # It can never become a version: whoever asks again begins anew.
             self._give_up(row)
             raise
-        crashpoint("direct.finished")
         return self._finished(row, version_id)
 
     def _finished(self, row: _Row, version_id: str) -> DirectUpload:
