@@ -154,8 +154,10 @@ def test_a_worker_that_dies_is_started_again_and_dies_with_its_server(commands: 
 
 
 def test_the_edge_is_a_process_of_its_own_where_that_is_wanted(commands: Commands) -> None:
-    with serve(commands, "--part", "app") as app, serve(commands, "--part", "edge") as edge:
-        url = next(one["url"] for one in app.completed("public/raw/one.jpg")["renditions"] if one["name"] == "medium")
+    both = ("--part", "app", "--part", "worker")
+    with serve(commands, *both) as app, serve(commands, "--part", "edge") as edge:
+        assert app.put("public/raw/three.jpg", encoded(photo(64, 48, seed=3), "JPEG")).status_code == 201
+        url = next(one["url"] for one in app.completed("public/raw/three.jpg")["renditions"] if one["name"] == "medium")
         assert edge.http.get(url).status_code == 200
         assert app.http.get(url).status_code == 404
         assert edge.http.get("/library").status_code == 404
@@ -164,4 +166,4 @@ def test_the_edge_is_a_process_of_its_own_where_that_is_wanted(commands: Command
             serving(commands.data, Part.EDGE),
             serving(commands.data, Part.WORKER),
         )
-        assert [one is not None for one in there] == [True, True, False]
+        assert [one is not None for one in there] == [True, True, True]
