@@ -100,7 +100,7 @@ class Site:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's scope, as ASGI calls it."""
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await live(receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)
         else:
@@ -204,7 +204,7 @@ def _under(prefix: str, path: str) -> bool:
     return path == prefix or path.startswith(prefix + "/")
 
 
-async def _live(receive: Receive, send: Send) -> None:
+async def live(receive: Receive, send: Send) -> None:
     """Answer the server's lifespan: nothing is started or stopped by it."""
     while True:
         message = await receive()

@@ -17,7 +17,7 @@ from contentplatform.accounts.port import Principal
 from contentplatform.accounts.port import Scope as Right
 from contentplatform.app import Home, LocalHome, Platform
 from contentplatform.delivery.serving import EdgeApp
-from contentplatform.web.app import BY_KEY_PREFIX, EDGE_PREFIXES, FORM_PATH, UPLOADS_PATH, Health, create_app
+from contentplatform.web.app import BY_KEY_PREFIX, EDGE_PREFIXES, FORM_PATH, UPLOADS_PATH, Health, create_app, live
 from contentplatform.web.auth import Door
 from contentplatform.web.claim import Part
 from contentplatform.web.console import console_app
@@ -102,7 +102,7 @@ class Junction:
         if scope["type"] == "http" and self._edge is not None and scope["path"].startswith(EDGE_PREFIXES):
             await self._edge(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await _live(receive, send)
+            await live(receive, send)
         else:
             await self._rest(scope, receive, send)
 
@@ -162,12 +162,3 @@ def _first_start(home: Home) -> tuple[str, ...]:
         f"    {password}",
         "Lost it? `contentplatform users reset-password admin` makes another.",
     )
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    """Answer the server's lifespan: what is started and stopped is so by whoever serves."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
