@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -24,6 +24,7 @@ from contentplatform.sharing.port import (
     TargetKind,
     UploadLink,
     UploadLinkDraft,
+    at_command_line,
     digest_of,
 )
 from fakes.clock import FakeClock, SequentialIds
@@ -40,6 +41,8 @@ class Room:
 
     shares: Shares
     clock: FakeClock
+    out: set[str] = field(default_factory=set)
+    """Users who are not let in now."""
 
     def link(self, **limits: Any) -> UploadLink:
         """A new upload link into ``in``."""
@@ -56,11 +59,16 @@ class Room:
 @pytest.fixture(params=["fake", "local"])
 def room(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Room]:
     clock = FakeClock()
+    out: set[str] = set()
+
+    def lets_in(user_id: str) -> bool:
+        return user_id not in out
+
     if request.param == "fake":
-        yield Room(MemoryShares(clock), clock)
+        yield Room(MemoryShares(clock, lets_in), clock, out)
         return
     database = Database(tmp_path / "links.db", (SCHEMA,), new_uuid="0" * 32)
-    yield Room(LocalShares(database, clock, SequentialIds()), clock)
+    yield Room(LocalShares(database, clock, SequentialIds(), lets_in=lets_in), clock, out)
     database.close()
 
 
@@ -99,6 +107,25 @@ def test_a_revoked_share_is_over_at_once_and_keeps_the_first_time(room: Room) ->
     room.clock.advance(60)
     assert room.shares.revoke_share(share.id).revoked_at == first == room.clock.now() - timedelta(seconds=60)
     assert room.shares.open_share(secret) is None
+
+
+def test_a_share_is_closed_for_as_long_as_who_made_it_is_not_let_in(room: Room) -> None:
+    secret, share = room.shares.create_share(ShareDraft(FOLDER), "u1")
+    another, _ = room.shares.create_share(ShareDraft(FOLDER), "u2")
+    room.out.add("u1")
+    assert room.shares.open_share(secret) is None
+    assert room.shares.share(share.id).is_suspended
+    assert [each.is_suspended for each in room.shares.shares().shares] == [False, True]
+    assert room.shares.open_share(another) is not None
+    room.out.clear()
+    assert room.shares.open_share(secret) == share == room.shares.share(share.id)
+
+
+def test_what_was_made_at_the_command_line_is_nobody_s_and_stays_open(room: Room) -> None:
+    maker = at_command_line("root")
+    room.out |= {"root", maker}
+    assert room.shares.open_share(room.shares.create_share(ShareDraft(FOLDER), maker)[0]) is not None
+    assert room.shares.open_upload_link(room.shares.create_upload_link(UploadLinkDraft("in"), maker)[0]) is not None
 
 
 def test_another_secret_ends_the_link_with_the_one_before(room: Room) -> None:
@@ -334,6 +361,23 @@ def test_a_link_that_is_over_takes_nothing_not_even_what_was_on_its_way(room: Ro
         room.reserve(link, "b")
 
 
+def test_a_link_is_closed_for_as_long_as_who_made_it_is_not_let_in_and_takes_what_was_on_its_way_after(
+    room: Room,
+) -> None:
+    secret, link = room.shares.create_upload_link(UploadLinkDraft("in"), "u1")
+    room.reserve(link, "a")
+    room.out.add("u1")
+    assert room.shares.open_upload_link(secret) is None
+    assert room.shares.upload_link(link.id).is_suspended
+    assert room.shares.upload_links().links[0].is_suspended
+    for act in (lambda: room.reserve(link, "b"), lambda: room.shares.settle(link.id, "a", 10)):
+        with pytest.raises(NotFound):
+            act()
+    room.out.clear()
+    assert room.shares.settle(link.id, "a", 10).held_until is None
+    assert room.shares.open_upload_link(secret) is not None
+
+
 def test_limits_are_exact_however_many_come_at_once(room: Room) -> None:
     link = room.link(max_files=10, max_bytes=75)
     numbers = count()
@@ -355,7 +399,7 @@ def test_limits_are_exact_however_many_come_at_once(room: Room) -> None:
 
 def test_no_secret_is_in_the_database(tmp_path: Path) -> None:
     database = Database(tmp_path / "links.db", (SCHEMA,), new_uuid="0" * 32)
-    shares = LocalShares(database, FakeClock(), SequentialIds())
+    shares = LocalShares(database, FakeClock(), SequentialIds(), lets_in=lambda _: True)
     secrets = [
         shares.create_share(ShareDraft(FOLDER), "u1")[0],
         shares.create_upload_link(UploadLinkDraft("in"), "u1")[0],

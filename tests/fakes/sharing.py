@@ -12,6 +12,7 @@ from contentplatform.clock import Clock
 from contentplatform.errors import Conflict, InvalidRequest, NotFound
 from contentplatform.sharing.port import (
     LINK_PAGE_SIZE,
+    LetsIn,
     Reservation,
     Share,
     ShareDraft,
@@ -26,6 +27,7 @@ from contentplatform.sharing.port import (
     check_room,
     check_share,
     check_upload_link,
+    is_suspended,
 )
 
 T = TypeVar("T")
@@ -34,8 +36,9 @@ T = TypeVar("T")
 class MemoryShares(Shares):
     """Keeps secrets as they are: ``secrets`` tells each link's, by its id."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, lets_in: LetsIn) -> None:
         self._clock = clock
+        self._lets_in = lets_in
         self._lock = threading.RLock()
         self._shares: dict[str, Share] = {}
         self._links: dict[str, UploadLink] = {}
@@ -64,20 +67,22 @@ class MemoryShares(Shares):
 
     def open_share(self, secret: str) -> Share | None:
         with self._lock:
-            found = next((share for share in self._shares.values() if self.secrets[share.id] == secret), None)
-        return found if found is not None and found.is_open(self._clock.now()) else None
+            found = next((name for name in self._shares if self.secrets[name] == secret), None)
+            share = None if found is None else self.share(found)
+        return share if share is not None and share.is_open(self._clock.now()) else None
 
     def note_view(self, share_id: str) -> None:
         with self._lock:
             if share_id in self._shares:
-                share = self._shares[share_id]
+                share = self.share(share_id)
                 self._shares[share_id] = replace(share, views=share.views + 1, last_used_at=self._clock.now())
 
     def share(self, share_id: str) -> Share:
         with self._lock:
             if share_id not in self._shares:
                 raise NotFound(f"looking for share {share_id}", "there is none")
-            return self._shares[share_id]
+            share = self._shares[share_id]
+            return replace(share, is_suspended=is_suspended(share.created_by, self._lets_in))
 
     def shares(
         self,
@@ -88,7 +93,7 @@ class MemoryShares(Shares):
         limit: int = LINK_PAGE_SIZE,
     ) -> SharePage:
         with self._lock:
-            every = list(self._shares.values())
+            every = [self.share(name) for name in self._shares]
         found = [one for one in every if created_by in {None, one.created_by} and target in {None, one.target}]
         page, following = _page(found, cursor, limit)
         return SharePage(page, following)
@@ -101,7 +106,7 @@ class MemoryShares(Shares):
         with self._lock:
             share = self.share(share_id)
             self._shares[share_id] = replace(share, revoked_at=share.revoked_at or self._clock.now())
-            return self._shares[share_id]
+            return self.share(share_id)
 
     def create_upload_link(self, draft: UploadLinkDraft, created_by: str) -> tuple[str, UploadLink]:
         check_upload_link(draft, self._clock.now())
@@ -142,7 +147,12 @@ class MemoryShares(Shares):
                 for (link, upload), kept in self._kept.items()
                 if link == link_id and upload != without and self._holds(kept)
             ]
-            return replace(self._links[link_id], used_files=len(counted), used_bytes=sum(counted))
+            return replace(
+                self._links[link_id],
+                used_files=len(counted),
+                used_bytes=sum(counted),
+                is_suspended=is_suspended(self._links[link_id].created_by, self._lets_in),
+            )
 
     def upload_links(
         self, *, created_by: str | None = None, cursor: str | None = None, limit: int = LINK_PAGE_SIZE

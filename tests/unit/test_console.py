@@ -17,7 +17,7 @@ from contentplatform.media import MediaKind, ProcessingStatus, file_id
 from contentplatform.web.console import words
 from contentplatform.web.console.site import ROUTES
 from contentplatform.web.console.stationery import static_url
-from fakes.console import HOST, PASSWORD, Browser, ConsoleSite, Page, open_console
+from fakes.console import HOST, PASSWORD, TESTER, Browser, ConsoleSite, Page, open_console
 
 HOSTILE: Final = '"><script>alert(1)</script><img src=x onerror=alert(2)> photo\u202egpj.exe'
 OWN_FORMS: Final = {"/theme", "/sign-out"}
@@ -383,6 +383,21 @@ def test_a_link_shows_a_file_until_it_is_revoked(site: ConsoleSite) -> None:
     assert site.nobody.get(found[1]).status_code == 200
     site.editor.done("/settings/links/revoke", {"id": share.id})
     assert site.nobody.get(found[1]).status_code == 404
+
+
+def test_a_link_is_suspended_while_who_made_it_is_locked_out(site: ConsoleSite) -> None:
+    site.add("shared/hers.txt", b"hers")
+    maker = site.browser("frida", Role.EDITOR)
+    page = Page.of(maker.post("/settings/links", {"file": file_id("shared/hers.txt"), "title": "Of Frida"}).text)
+    found = re.search(r"http://127\.0\.0\.1(/s/\S+)", page.text)
+    assert found is not None
+    user = site.platform.accounts.user_named("frida")
+    site.platform.accounts.disable(user.id, by=TESTER)
+    assert site.nobody.get(found[1]).status_code == 404
+    assert "Suspended" in site.admin.page("/settings/links").text
+    site.platform.accounts.enable(user.id, by=TESTER)
+    assert site.nobody.get(found[1]).status_code == 200
+    assert "Suspended" not in site.admin.page("/settings/links").text
 
 
 def test_the_picked_files_come_as_one_archive(site: ConsoleSite) -> None:

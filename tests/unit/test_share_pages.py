@@ -99,7 +99,7 @@ def changing(tmp_path: Path) -> Site:
 
 def over(platform: MemoryPlatform) -> Site:
     """The pages over a platform."""
-    shares = MemoryShares(platform.clock)
+    shares = MemoryShares(platform.clock, lambda _: True)
     contents = Contents(platform.catalog, platform.collections)
     wrong = WrongLinks(Rates(platform.clock, 5))
     pages = SharePages(shares, platform.store, contents, wrong, lambda given, kept: f"hash of {given}" == kept)

@@ -16,6 +16,7 @@ import pytest
 from starlette.types import ASGIApp
 
 from contentplatform import config
+from contentplatform.accounts.port import Role, machine
 from contentplatform.app import LocalHome, open_local
 from contentplatform.delivery.local import LocalEdge
 from contentplatform.errors import NotFound
@@ -23,6 +24,7 @@ from contentplatform.media import MediaKind
 from contentplatform.sharing.port import UploadLink, UploadLinkDraft
 from contentplatform.storage.port import BucketRole
 from contentplatform.web.shares import create_shares
+from fakes.accounts import PASSWORD
 
 HTML: Final = {"accept": "text/html"}
 TUS: Final = {"tus-resumable": "1.0.0"}
@@ -208,6 +210,26 @@ def test_a_link_that_ends_in_the_middle_takes_nothing_more(site: Site) -> None:
     assert site.send(path, ("a.txt", b"x")).status_code == 404
     with pytest.raises(NotFound):
         site.stored("in/ended/x.bin")
+
+
+def test_a_link_takes_nothing_while_who_made_it_is_disabled(site: Site) -> None:
+    accounts = site.home.platform.accounts
+    maker = accounts.add_user("emil", PASSWORD, Role.EDITOR, by=machine("tests"))
+    secret, _ = site.home.platform.shares.create_upload_link(UploadLinkDraft("in/suspended"), maker.id)
+    path = f"/u/{secret}"
+    place = site.begin(path, "x.bin", 5).headers["location"]
+    piece = {**TUS, "content-type": "application/offset+octet-stream", "upload-offset": "0"}
+    accounts.disable(maker.id, by=machine("tests"))
+    revoked, link = site.link("in/revoked")
+    site.home.platform.shares.revoke_upload_link(link.id)
+    assert site.ask(path, headers=HTML).text == site.ask(revoked, headers=HTML).text
+    assert site.ask(place, "PATCH", headers=piece, content=b"12345").status_code == 404
+    assert site.send(path, ("a.txt", b"x")).status_code == 404
+    accounts.enable(maker.id, by=machine("tests"))
+    assert site.ask(place, "PATCH", headers=piece, content=b"12345").status_code == 204
+    assert site.stored("in/suspended/x.bin") == b"12345"
+    accounts.remove_user(maker.id, by=machine("tests"))
+    assert site.ask(path, headers=HTML).status_code == 404
 
 
 def test_a_share_s_secret_uploads_nothing_and_an_upload_link_s_shows_nothing(site: Site) -> None:

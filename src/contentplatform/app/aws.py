@@ -254,7 +254,7 @@ def open_aws(settings: Settings, *, clock: Clock | None = None) -> AwsHome:
     )
     people = LatePeople(partial(open_accounts, settings, clock))
     charges = LateCharges(people, (settings.data_folder / DATABASE_FILE_NAME).exists)
-    links = LateLinks(lambda: open_links(settings, clock, RandomIds(), people().database))
+    links = LateLinks(lambda: open_links(settings, clock, RandomIds(), people().database, people))
     platform = Platform(
         settings=settings,
         clock=clock,

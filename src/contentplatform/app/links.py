@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from contentplatform.app.people import LatePeople
     from contentplatform.clock import Clock, IdSource
     from contentplatform.config import Settings
     from contentplatform.drivers.sqlite import Database
@@ -23,13 +24,20 @@ class Links:
     webhooks: Webhooks
 
 
-def open_links(settings: Settings, clock: Clock, ids: IdSource, database: Database) -> Links:
-    """Links and webhooks of a data folder whose database is open."""
+def open_links(settings: Settings, clock: Clock, ids: IdSource, database: Database, people: LatePeople) -> Links:
+    """Links and webhooks of a data folder whose database is open; ``people`` tell whose links work."""
+    from contentplatform.errors import NotFound  # noqa: PLC0415 - as below
     from contentplatform.hooks.local import LocalWebhooks  # noqa: PLC0415 - a lambda must not load the database
     from contentplatform.sharing.local import LocalShares  # noqa: PLC0415
 
+    def lets_in(user_id: str) -> bool:
+        try:
+            return not people().accounts.user(user_id).is_disabled
+        except NotFound:
+            return False
+
     calls = web_calls(settings)
-    return Links(LocalShares(database, clock, ids), LocalWebhooks(database, clock, ids, calls.check))
+    return Links(LocalShares(database, clock, ids, lets_in=lets_in), LocalWebhooks(database, clock, ids, calls.check))
 
 
 def web_calls(settings: Settings) -> WebCalls:

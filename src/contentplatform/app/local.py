@@ -409,7 +409,7 @@ def open_local(settings: Settings, *, clock: Clock | None = None, ids: IdSource 
         stop = partial(stop_execution, engine, transcoder)
         ingest = IngestService(store, catalog, engine, publication, clock, together, PROCESSED_KINDS, stop=stop)
         people = LatePeople(partial(open_accounts, settings, clock, ids, database=database))
-        links = LateLinks(partial(open_links, settings, clock, ids, database))
+        links = LateLinks(partial(open_links, settings, clock, ids, database, people))
         kept = KeptCollections(store)
         platform = Platform(
             settings=settings,

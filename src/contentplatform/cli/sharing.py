@@ -142,6 +142,7 @@ def share_document(share: Share) -> dict[str, Any]:
         "created_at": timestamp(share.created_at),
         "expires_at": _written(share.expires_at),
         "revoked_at": _written(share.revoked_at),
+        "suspended": share.is_suspended,
         "allow_originals": share.allow_originals,
         "has_password": share.password_hash is not None,
         "views": share.views,
@@ -262,6 +263,7 @@ def upload_link_document(link: UploadLink) -> dict[str, Any]:
         "created_at": timestamp(link.created_at),
         "expires_at": _written(link.expires_at),
         "revoked_at": _written(link.revoked_at),
+        "suspended": link.is_suspended,
         "max_files": link.max_files,
         "max_bytes": link.max_bytes,
         "max_file_bytes": link.max_file_bytes,
@@ -385,11 +387,13 @@ def webhook_document(webhook: Webhook) -> dict[str, Any]:
 
 def _caller() -> str:
     """Whoever runs this command."""
+    from contentplatform.sharing.port import at_command_line  # noqa: PLC0415 - as above
+
     try:
         name = getpass.getuser()
     except (KeyError, OSError, ImportError):
         name = str(os.getuid())
-    return f"command line ({name})"
+    return at_command_line(name)
 
 
 def _url(session: Session, part: str, secret: str) -> str:
@@ -404,6 +408,8 @@ def _expires_at(session: Session, days: int | None) -> datetime | None:
 def _until(session: Session, link: Share | UploadLink) -> str:
     if link.revoked_at is not None:
         return "revoked"
+    if link.is_suspended:
+        return "suspended"
     if not link.is_open(session.platform.clock.now()):
         return "over"
     return timestamp(link.expires_at)[:16].replace("T", " ") if link.expires_at is not None else ""

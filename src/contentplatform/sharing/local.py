@@ -23,6 +23,7 @@ from contentplatform.media import MediaKind
 from contentplatform.sharing.port import (
     LINK_PAGE_SIZE,
     SECRET_LIMIT,
+    LetsIn,
     NewSecret,
     Reservation,
     Share,
@@ -40,6 +41,7 @@ from contentplatform.sharing.port import (
     check_share,
     check_upload_link,
     digest_of,
+    is_suspended,
     new_secret,
 )
 
@@ -116,13 +118,17 @@ class LocalShares(Shares):
         database: with the tables of this room.
         clock: when links end.
         ids: names links.
+        lets_in: tells whose links work; may ask the same database.
         secret: where secrets come from.
     """
 
-    def __init__(self, database: Database, clock: Clock, ids: IdSource, *, secret: NewSecret = new_secret) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, ids: IdSource, *, lets_in: LetsIn, secret: NewSecret = new_secret
+    ) -> None:
         self._database = database
         self._clock = clock
         self._ids = ids
+        self._lets_in = lets_in
         self._secret = secret
 
     # -- shares ----------------------------------------------------------------------------------------------
@@ -151,7 +157,7 @@ class LocalShares(Shares):
             return None
         with self._database.read() as view:
             row = view.row(f"{_SHARE} WHERE secret_sha256 = ?", (digest_of(secret),))
-        share = None if row is None else _share(row)
+        share = None if row is None else self._share(row)
         return share if share is not None and share.is_open(self._clock.now()) else None
 
     def note_view(self, share_id: str) -> None:
@@ -164,7 +170,7 @@ class LocalShares(Shares):
             row = view.row(f"{_SHARE} WHERE id = ?", (share_id,))
         if row is None:
             raise _missing(share_id)
-        return _share(row)
+        return self._share(row)
 
     def shares(
         self,
@@ -178,7 +184,7 @@ class LocalShares(Shares):
         if target is not None:
             wanted |= {"kind": target.kind.value, "target": target.name}
         rows, following = self._page(_SHARE, wanted, cursor, limit)
-        return SharePage(tuple(_share(row) for row in rows), following)
+        return SharePage(tuple(self._share(row) for row in rows), following)
 
     def rotate_share(self, share_id: str) -> str:
         return self._rotate("shares", share_id)
@@ -215,12 +221,12 @@ class LocalShares(Shares):
         now = self._clock.now()
         with self._database.read() as view:
             row = view.row(f"{_LINK} WHERE secret_sha256 = ?", (digest_of(secret),))
-            link = None if row is None else _link(view, row, now)
+            link = None if row is None else self._link(view, row, now)
         return link if link is not None and link.is_open(now) else None
 
     def upload_link(self, link_id: str) -> UploadLink:
         with self._database.read() as view:
-            return _find_link(view, link_id, self._clock.now())
+            return self._find_link(view, link_id, self._clock.now())
 
     def upload_links(
         self, *, created_by: str | None = None, cursor: str | None = None, limit: int = LINK_PAGE_SIZE
@@ -228,7 +234,7 @@ class LocalShares(Shares):
         wanted = {} if created_by is None else {"created_by": created_by}
         rows, following = self._page(_LINK, wanted, cursor, limit)
         with self._database.read() as view:
-            return UploadLinkPage(tuple(_link(view, row, self._clock.now()) for row in rows), following)
+            return UploadLinkPage(tuple(self._link(view, row, self._clock.now()) for row in rows), following)
 
     def rotate_upload_link(self, link_id: str) -> str:
         return self._rotate("upload_links", link_id)
@@ -266,7 +272,7 @@ class LocalShares(Shares):
         if kept is not None and (kept.held_until is None or kept.held_until > now):
             return kept
         self._forget(unit, wanted.link_id, wanted.upload_id)
-        link = _find_link(unit, wanted.link_id, now)
+        link = self._find_link(unit, wanted.link_id, now)
         _check_open(link, now)
         room = check_room(link, size_bytes)
         unit.run(f"DELETE FROM upload_link_files WHERE key = ? AND NOT {_COUNTS}", (wanted.key, timestamp(now)))
@@ -283,7 +289,7 @@ class LocalShares(Shares):
             kept = _find_reservation(unit, link_id, upload_id)
             if kept.held_until is None:
                 return kept
-            link = _find_link(unit, link_id, now, without=upload_id)
+            link = self._find_link(unit, link_id, now, without=upload_id)
             _check_open(link, now)
             check_room(link, size_bytes)
             statement = (
@@ -316,6 +322,21 @@ class LocalShares(Shares):
         with self._database.read() as view:
             rows = view.rows(statement, (*wanted.values(), _before(cursor), limit + 1))
         return rows[:limit], f"before-{rows[limit - 1][0]}" if len(rows) > limit else None
+
+    def _share(self, row: Row) -> Share:
+        share = _share(row)
+        return replace(share, is_suspended=is_suspended(share.created_by, self._lets_in))
+
+    def _find_link(self, view: Connection, link_id: str, now: datetime, without: str = "") -> UploadLink:
+        """A link and what it has used, the upload ``without`` not counted."""
+        row = view.row(f"{_LINK} WHERE id = ?", (link_id,))
+        if row is None:
+            raise _missing(link_id)
+        return self._link(view, row, now, without)
+
+    def _link(self, view: Connection, row: Row, now: datetime, without: str = "") -> UploadLink:
+        link = _link(view, row, now, without)
+        return replace(link, is_suspended=is_suspended(link.created_by, self._lets_in))
 
     def _rotate(self, table: str, link_id: str) -> str:
         secret = self._secret()
@@ -359,14 +380,6 @@ def _missing(link_id: str) -> NotFound:
 def _check_open(link: UploadLink, now: datetime) -> None:
     if not link.is_open(now):
         raise _missing(link.id)
-
-
-def _find_link(view: Connection, link_id: str, now: datetime, without: str = "") -> UploadLink:
-    """A link and what it has used, the upload ``without`` not counted."""
-    row = view.row(f"{_LINK} WHERE id = ?", (link_id,))
-    if row is None:
-        raise _missing(link_id)
-    return _link(view, row, now, without)
 
 
 def _find_reservation(view: Connection, link_id: str, upload_id: str) -> Reservation:

@@ -32,6 +32,10 @@ _NAME_TRIES: Final = 1_000
 
 NewSecret = Callable[[], str]
 """Where secrets come from: each has 128 bits of chance at least, and nothing but letters, digits, ``-`` and ``_``."""
+LetsIn = Callable[[str], bool]
+"""Whether the user of this id is there and may be let in, at this moment."""
+_COMMAND_LINE: Final = "command line ("
+"""So begins whoever made a link at the machine; no user's id does."""
 
 
 class TargetKind(StrEnum):
@@ -61,7 +65,7 @@ class Share:
     id: str
     target: Target
     created_by: str
-    """The user's id."""
+    """The user's id, or who was at the command line."""
     created_at: datetime
     expires_at: datetime | None
     """None: it stays until it is revoked."""
@@ -74,10 +78,12 @@ class Share:
     views: int
     """How often its page was opened."""
     last_used_at: datetime | None
+    is_suspended: bool = False
+    """Whoever made it is not let in: until that changes it is as good as revoked."""
 
     def is_open(self, now: datetime) -> bool:
         """Whether the link works at this moment."""
-        return _is_open(self.expires_at, self.revoked_at, now)
+        return not self.is_suspended and _is_open(self.expires_at, self.revoked_at, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +129,12 @@ class UploadLink:
     used_files: int
     """Files that came, and those that are on their way."""
     used_bytes: int
+    is_suspended: bool = False
+    """As a share's."""
 
     def is_open(self, now: datetime) -> bool:
         """Whether the link works at this moment."""
-        return _is_open(self.expires_at, self.revoked_at, now)
+        return not self.is_suspended and _is_open(self.expires_at, self.revoked_at, now)
 
     def room_bytes(self) -> int | None:
         """How large a file may be now; None: there is no limit."""
@@ -170,7 +178,10 @@ class Reservation:
 
 
 class Shares(ABC):
-    """Shares and upload links. Safe to use from any thread and from several processes."""
+    """Shares and upload links. Safe to use from any thread and from several processes.
+
+    A link works only while the user who made it is let in; what was made at the command line is the machine's own.
+    """
 
     # -- shares ----------------------------------------------------------------------------------------------
 
@@ -185,7 +196,7 @@ class Shares(ABC):
 
     @abstractmethod
     def open_share(self, secret: str) -> Share | None:
-        """The share that a link opens now; None where it is over, revoked, or none."""
+        """The share that a link opens now; None where it is over, revoked, suspended, or none."""
 
     @abstractmethod
     def note_view(self, share_id: str) -> None:
@@ -226,7 +237,7 @@ class Shares(ABC):
 
     @abstractmethod
     def open_upload_link(self, secret: str) -> UploadLink | None:
-        """The upload link that works now; None where it is over, revoked, or none. One that is full is open."""
+        """The upload link that works now; None as ``open_share``. One that is full is open."""
 
     @abstractmethod
     def upload_link(self, link_id: str) -> UploadLink:
@@ -303,6 +314,16 @@ class Shares(ABC):
 def new_secret() -> str:
     """A secret of 192 bits, as text that needs no encoding in a URL."""
     return secrets.token_urlsafe(_SECRET_BYTES)
+
+
+def at_command_line(name: str) -> str:
+    """Who made a link, where that was somebody at the command line of this machine."""
+    return f"{_COMMAND_LINE}{name})"
+
+
+def is_suspended(created_by: str, lets_in: LetsIn) -> bool:
+    """Whether links of this maker don't work now."""
+    return not created_by.startswith(_COMMAND_LINE) and not lets_in(created_by)
 
 
 def digest_of(secret: str) -> str:

@@ -691,6 +691,7 @@ class Share(Answer):
     title: str
     has_password: bool
     revoked_at: Moment | None
+    suspended: bool = Field(description="Who made it is disabled or removed: it doesn't work, unless that changes.")
     views: int
     last_used_at: Moment | None
 
@@ -748,6 +749,7 @@ class UploadLink(Answer):
     max_file_bytes: int | None
     kinds: list[MediaKind]
     revoked_at: Moment | None
+    suspended: bool = Field(description="Who made it is disabled or removed: it doesn't work, unless that changes.")
     used_files: int
     used_bytes: int
 

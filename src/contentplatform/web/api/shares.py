@@ -224,6 +224,7 @@ def _shown_share(share: port.Share) -> dict[str, Any]:
         "title": share.title,
         "has_password": share.password_hash is not None,
         "revoked_at": timestamp(share.revoked_at) if share.revoked_at else None,
+        "suspended": share.is_suspended,
         "views": share.views,
         "last_used_at": timestamp(share.last_used_at) if share.last_used_at else None,
     }
@@ -242,6 +243,7 @@ def _shown_upload_link(link: port.UploadLink) -> dict[str, Any]:
         "max_file_bytes": link.max_file_bytes,
         "kinds": sorted(link.kinds),
         "revoked_at": timestamp(link.revoked_at) if link.revoked_at else None,
+        "suspended": link.is_suspended,
         "used_files": link.used_files,
         "used_bytes": link.used_bytes,
     }

@@ -88,6 +88,8 @@ def _named(visit: Visit, target: Target) -> tuple[str, str]:
 def _state(link: Share | UploadLink, now: datetime) -> str:
     if link.revoked_at is not None:
         return "Revoked"
+    if link.is_suspended:
+        return "Suspended"
     return "Open" if link.is_open(now) else "Over"
 
 
