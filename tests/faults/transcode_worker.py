@@ -1,8 +1,11 @@
 """A process that encodes videos, to be killed: works until every job of the folder has ended, then leaves with 0.
 
-``python transcode_worker.py FOLDER [GATE]`` prints ``percent N`` whenever the encoder tells how far it is. A gate is a
-file whose lock it then waits for. With a gate the worker has no watch that could hear that its job was taken away: only
-the token can keep it from storing late, and no heartbeat is under way when it is stopped.
+``python transcode_worker.py FOLDER [how [GATE]]`` prints ``percent N`` whenever the encoder tells how far it is.
+
+``halted``: its encoder makes the first two seconds of a film, and then all but stands still: whoever kills it kills
+it in the middle, however fast the machine. ``gated``: a gate is a file whose lock it waits for once there is progress.
+Then it has no watch that could hear that its job was taken away: only the token can keep it from storing late, and no
+heartbeat is under way when it is stopped.
 """
 
 from __future__ import annotations
@@ -10,12 +13,15 @@ from __future__ import annotations
 import fcntl
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import imageio_ffmpeg
 
 from contentplatform.clock import RandomIds, SystemClock
 from contentplatform.drivers.doorbell import Doorbell
+from contentplatform.drivers.sandbox import ProgramReport, Sandbox
 from contentplatform.drivers.sqlite import Database
 from contentplatform.processing.encoder import Encoded, VideoEncoder, Watch
 from contentplatform.processing.lane import LaneSettings, TranscodeLane
@@ -26,6 +32,9 @@ from contentplatform.storage.local import LocalObjectStore
 
 _SETTINGS = LaneSettings(lease_seconds=1.0, poll_seconds=0.1, losses_allowed=100)
 
+_HALTING = ("-readrate", "0.001", "-readrate_initial_burst", "2")
+"""Of the ffmpeg program: two seconds of the film at once, and a second of the rest in a quarter of an hour."""
+
 
 def opened(folder: Path) -> tuple[Database, LocalObjectStore, LocalTranscoder]:
     """The data folder as every process of the test sees it."""
@@ -33,6 +42,13 @@ def opened(folder: Path) -> tuple[Database, LocalObjectStore, LocalTranscoder]:
     database = Database(folder / "catalog.sqlite", [storage.SCHEMA, SCHEMA], new_uuid="0" * 32)
     store = LocalObjectStore(database, folder, clock, ids)
     return database, store, LocalTranscoder(database, clock, ids, Doorbell(folder / "run"))
+
+
+class _Halting(Sandbox):
+    """The walls; the program behind them stands still in the middle."""
+
+    def execute(self, program: Path, arguments: Sequence[str], *rest: Path, **more: Any) -> ProgramReport:
+        return super().execute(program, (*_HALTING, *arguments), *rest, **more)
 
 
 class _Telling:
@@ -65,11 +81,12 @@ class _Printing:
         return self._watch.is_cancelled()
 
 
-def main(folder: Path, gate: Path | None) -> None:
+def main(folder: Path, how: str = "", gate: Path | None = None) -> None:
     """Work until nothing is left."""
     database, store, _ = opened(folder)
     clock = SystemClock()
-    encoder = _Telling(VideoEncoder(Path(imageio_ffmpeg.get_ffmpeg_exe()), clock), gate)
+    walls = _Halting() if how == "halted" else Sandbox()
+    encoder = _Telling(VideoEncoder(Path(imageio_ffmpeg.get_ffmpeg_exe()), clock, sandbox=walls), gate)
     ended = threading.Event()
     lane = TranscodeLane(
         database,
@@ -100,4 +117,4 @@ def _is_work_left(database: Database) -> bool:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+    main(Path(sys.argv[1]), "".join(sys.argv[2:3]), Path(sys.argv[3]) if sys.argv[3:] else None)
