@@ -362,6 +362,50 @@ def test_a_session_ends_after_its_lifetime_however_busy(house: House) -> None:
     assert house.accounts.sessions(user.id) == ()
 
 
+def test_who_came_by_a_session_is_known_anew_until_it_is_over(house: House) -> None:
+    house.add("root", Role.ADMIN)
+    user = house.add()
+    secret = house.accounts.start_session(user.id, source=ADDRESS)
+    who = house.accounts.session(secret)
+    assert who is not None
+    assert house.accounts.anew(who) == who
+    house.accounts.set_role(user.id, Role.VIEWER, by=BY)
+    house.accounts.set_folder(user.id, "press", by=BY)
+    by_now = house.accounts.anew(who)
+    assert by_now == house.accounts.session(secret) != who
+    house.clock.advance(HOUR - 1)
+    assert house.accounts.anew(who) == by_now
+    house.clock.advance(1)  # that it was known anew was no use of it
+    assert house.accounts.anew(who) is None
+    another = house.accounts.session(house.accounts.start_session(user.id, source=ADDRESS))
+    assert another is not None
+    house.accounts.disable(user.id, by=BY)
+    assert house.accounts.anew(another) is None
+    assert house.accounts.anew(BY) == BY
+
+
+def test_who_came_by_a_token_is_known_anew_until_it_is_over(house: House) -> None:
+    house.add("root", Role.ADMIN)
+    user = house.add()
+    known = []
+    for name in ("one", "two", "three"):
+        secret, _ = house.accounts.create_token(user.id, name, [Scope.READ], by=BY, lifetime_days=1)
+        who = house.accounts.token(secret)
+        assert who is not None
+        assert house.accounts.anew(who) == who
+        known.append(who)
+    house.accounts.revoke_token(known[0].credential_id, by=BY)
+    assert [house.accounts.anew(who) for who in known] == [None, known[1], known[2]]
+    house.accounts.set_folder(user.id, "press", by=BY)
+    assert [who and who.folder for who in map(house.accounts.anew, known)] == [None, "press/", "press/"]
+    house.accounts.disable(user.id, by=BY)
+    assert [house.accounts.anew(who) for who in known] == [None] * 3
+    house.accounts.enable(user.id, by=BY)
+    assert house.accounts.anew(known[1]) is not None
+    house.clock.advance(DAY)
+    assert house.accounts.anew(known[1]) is None
+
+
 def test_use_is_noted_once_a_minute_at_most(house: House) -> None:
     user = house.add()
     secret = house.accounts.start_session(user.id, source=ADDRESS)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, MutableMapping
+import threading
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 import pytest
 
-from contentplatform.accounts.port import Role
+from contentplatform.accounts.port import Role, Scope
 from contentplatform.media import file_id
-from fakes.site import ApiSite, open_site
+from contentplatform.web.api.events import follow_events
+from contentplatform.web.feed import Feed
+from fakes.site import PASSWORD, TESTER, ApiSite, open_site
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +157,35 @@ def events_of(site: ApiSite, authorization: str, last_event_id: int, wanted: int
 
     site.loop.run_until_complete(run())
     return headers, b"".join(pieces).decode()
+
+
+def test_a_stream_ends_soon_after_its_token_or_its_user(site: ApiSite) -> None:
+    accounts = site.platform.accounts
+    user = accounts.add_user("lena", PASSWORD, Role.VIEWER, by=TESTER)
+    feed = Feed(site.home.catalog, threading.Event(), poll_seconds=0.001, heartbeat_seconds=0.002)
+
+    async def heard(change: Callable[[str], object]) -> bytes:
+        """All that a new token's stream says, while it gets ``change`` behind the first sign of life."""
+        secret, token = accounts.create_token(user.id, "stream", [Scope.READ], by=TESTER)
+        reader = accounts.token(secret)
+        assert reader is not None
+        stream = (await follow_events(feed, accounts, reader)).body_iterator
+        pieces = b""
+        async for piece in stream:
+            pieces += bytes(piece)
+            if pieces.endswith(b": still here\n\n"):
+                change(token.id)
+        return pieces
+
+    def disabled(_token_id: str) -> None:
+        accounts.disable(user.id, by=TESTER)
+
+    def revoked(token_id: str) -> None:
+        accounts.revoke_token(token_id, by=TESTER)
+
+    for change in (revoked, disabled):
+        told = site.loop.run_until_complete(asyncio.wait_for(heard(change), 20))
+        assert told.count(b": still here") == 1
 
 
 def test_what_happens_is_told_as_it_happens_to_whom_it_concerns(site: ApiSite) -> None:

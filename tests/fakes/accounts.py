@@ -29,6 +29,7 @@ from contentplatform.accounts.port import (
     Session,
     Token,
     User,
+    Via,
     check_audit_page,
     check_folder,
     check_lifetime,
@@ -340,6 +341,19 @@ class MemoryAccounts(Accounts):
             raise NotFound(f"revoking token {token_id}", "there is none")
         self._drop(lambda held: held.token == found)
         self._audit.record(by, "token.revoke", found.name)
+
+    # -- staying in ------------------------------------------------------------------------------------------
+
+    def anew(self, who: Principal) -> Principal | None:
+        if who.via not in {Via.SESSION, Via.TOKEN}:
+            return who
+        for held in self._held.values():
+            session, token = held.session, held.token
+            if session is not None and session.id == who.credential_id and self._is_live(session):
+                return principal_of_session(self.user(session.user_id), session.id)
+            if token is not None and token.id == who.credential_id and token.expires_at > self._clock.now():
+                return principal_of_token(self.user(token.user_id), token)
+        return None
 
     # -- quotas ----------------------------------------------------------------------------------------------
 

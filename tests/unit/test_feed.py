@@ -15,7 +15,7 @@ import pytest
 
 from contentplatform.catalog.port import Change, ChangeKind, ChangePage
 from contentplatform.errors import RateLimited
-from contentplatform.web.feed import BEHIND_LIMIT, STREAMS_EACH, Feed, Glances
+from contentplatform.web.feed import BEHIND_LIMIT, STREAMS_EACH, Feed, Glances, Sees
 from fakes.catalog import FakeCatalog, make_record
 
 NOON: Final = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -52,7 +52,8 @@ def listen(
     count: int,
     *,
     after: int | None = None,
-    sees: Callable[[str], bool] = lambda _: True,
+    sees: Sees = lambda _: True,
+    again: Callable[[], Sees | None] = lambda: lambda _: True,
     meanwhile: Callable[[], object] = lambda: None,
     stopping: threading.Event | None = None,
     heartbeat_seconds: float = 60.0,
@@ -78,7 +79,7 @@ def listen(
             heartbeat_seconds=heartbeat_seconds,
             longest_seconds=longest_seconds,
         )
-        return await asyncio.wait_for(read(feed.follow(sees, after)), 20)
+        return await asyncio.wait_for(read(feed.follow(sees, after, again)), 20)
 
     return asyncio.run(run())
 
@@ -145,6 +146,32 @@ def test_a_silent_stream_gives_a_sign_of_life_and_ends_after_a_while() -> None:
     assert listen(Told(), 1_000, longest_seconds=0.05) == []
 
 
+def test_who_may_not_listen_any_more_hears_nothing_more() -> None:
+    catalog = Told()
+    asked: list[int] = []
+
+    def again() -> Sees | None:
+        asked.append(catalog.newest())
+        if len(asked) == 2:  # behind this look nothing is told, neither events nor signs of life
+            catalog.happen("secret")
+            return None
+        return lambda _: True
+
+    assert listen(catalog, 1_000, again=again, heartbeat_seconds=0.002) == [": still here\n\n"]
+    assert asked == [0, 0]
+
+
+def test_who_was_held_in_a_folder_meanwhile_hears_of_that_alone() -> None:
+    catalog = Told()
+
+    def again() -> Sees | None:
+        if not catalog.told:
+            catalog.happen("secret/1", "acme/2")
+        return lambda key: key.startswith("acme/")
+
+    assert numbers(listen(catalog, 1, again=again, heartbeat_seconds=0.002)) == ["id: 2"]
+
+
 def test_a_server_that_stops_ends_every_stream() -> None:
     stopping = threading.Event()
     assert listen(Told(), 1, stopping=stopping, meanwhile=stopping.set) == []
@@ -155,7 +182,7 @@ def test_many_listeners_cost_one_look() -> None:
 
     async def run() -> None:
         feed = Feed(catalog, threading.Event(), poll_seconds=60.0)
-        streams = [feed.follow(lambda _: True, None) for _ in range(50)]
+        streams = [feed.follow(lambda _: True, None, lambda: None) for _ in range(50)]
         await asyncio.gather(*(anext(stream) for stream in streams))
 
     asyncio.run(run())

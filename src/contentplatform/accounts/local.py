@@ -32,6 +32,7 @@ from contentplatform.accounts.port import (
     Session,
     Token,
     User,
+    Via,
     check_folder,
     check_lifetime,
     check_quota,
@@ -59,7 +60,7 @@ from contentplatform.accounts.tables import (
     user_of,
 )
 from contentplatform.clock import Clock, IdSource, parse_timestamp, timestamp
-from contentplatform.drivers.sqlite import Connection, Database, Transaction
+from contentplatform.drivers.sqlite import Connection, Database, Row, Transaction
 from contentplatform.errors import (
     Conflict,
     Denied,
@@ -324,20 +325,24 @@ class LocalAccounts(Accounts):
         return secret
 
     def session(self, secret: str) -> Principal | None:
-        with self._database.read() as view:
-            row = view.row(
-                f"{SELECT_USER_AND_SESSION} WHERE sessions.secret = ?",
-                (digest(secret),),
-            )
+        row = self._live_session("secret", digest(secret))
         if row is None:
             return None
-        session_id, last_seen_at, expires_at = row[USER_COLUMNS:]
-        now = self._clock.now()
+        session_id, last_seen_at, _ = row[USER_COLUMNS:]
         last_seen = parse_timestamp(last_seen_at)
-        if parse_timestamp(expires_at) <= now or now - last_seen >= timedelta(seconds=self._rules.session_idle_seconds):
-            return None
-        self._note_use("UPDATE sessions SET last_seen_at = ? WHERE id = ?", session_id, last_seen, now)
+        self._note_use("UPDATE sessions SET last_seen_at = ? WHERE id = ?", session_id, last_seen, self._clock.now())
         return principal_of_session(user_of(row), session_id)
+
+    def _live_session(self, column: str, value: object) -> Row | None:
+        """User and session, by one that is not over."""
+        with self._database.read() as view:
+            row = view.row(f"{SELECT_USER_AND_SESSION} WHERE sessions.{column} = ?", (value,))
+        if row is None:
+            return None
+        _, last_seen_at, expires_at = row[USER_COLUMNS:]
+        now, idle = self._clock.now(), timedelta(seconds=self._rules.session_idle_seconds)
+        is_over = parse_timestamp(expires_at) <= now or now - parse_timestamp(last_seen_at) >= idle
+        return None if is_over else row
 
     def sessions(self, user_id: str) -> tuple[Session, ...]:
         now = self._clock.now()
@@ -419,19 +424,22 @@ class LocalAccounts(Accounts):
         return secret, self._database.write(work)
 
     def token(self, secret: str) -> Principal | None:
+        found = self._live_token("secret", digest(secret))
+        if found is None:
+            return None
+        user, token = found
+        now = self._clock.now()
+        self._note_use("UPDATE tokens SET last_used_at = ? WHERE id = ?", token.id, token.last_used_at, now)
+        return principal_of_token(user, token)
+
+    def _live_token(self, column: str, value: object) -> tuple[User, Token] | None:
+        """User and token, by one that has not expired."""
         with self._database.read() as view:
-            row = view.row(
-                f"{SELECT_USER_AND_KEY} WHERE tokens.secret = ?",
-                (digest(secret),),
-            )
+            row = view.row(f"{SELECT_USER_AND_KEY} WHERE tokens.{column} = ?", (value,))
         if row is None:
             return None
         token = token_of(row[USER_COLUMNS:])
-        now = self._clock.now()
-        if token.expires_at <= now:
-            return None
-        self._note_use("UPDATE tokens SET last_used_at = ? WHERE id = ?", token.id, token.last_used_at, now)
-        return principal_of_token(user_of(row), token)
+        return (user_of(row), token) if token.expires_at > self._clock.now() else None
 
     def tokens(self, user_id: str | None = None) -> tuple[Token, ...]:
         kept_since = timestamp(self._clock.now() - _EXPIRED_TOKENS_KEPT)
@@ -452,6 +460,19 @@ class LocalAccounts(Accounts):
             self._audit.record(by, "token.revoke", row[0], user=row[1], token=token_id)
 
         self._database.write(work)
+
+    # -- staying in ------------------------------------------------------------------------------------------
+
+    def anew(self, who: Principal) -> Principal | None:
+        match who.via:
+            case Via.SESSION:
+                row = self._live_session("id", who.credential_id)
+                return None if row is None else principal_of_session(user_of(row), who.credential_id)
+            case Via.TOKEN:
+                found = self._live_token("id", who.credential_id)
+                return None if found is None else principal_of_token(*found)
+            case _:
+                return who
 
     # -- quotas ----------------------------------------------------------------------------------------------
 

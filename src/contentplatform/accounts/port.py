@@ -433,6 +433,15 @@ class Accounts(ABC):
     def revoke_token(self, token_id: str, *, by: Principal) -> None:
         """End a token. Raises NotFound."""
 
+    # -- staying in ------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def anew(self, who: Principal) -> Principal | None:
+        """Who somebody is by now, who came earlier and is here still: by the same session or token, with its rights.
+
+        That is no use of it. None as ``session``; whoever came otherwise is who they were.
+        """
+
     # -- quotas ----------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -32,6 +32,9 @@ _GLANCED: Final = 50
 _RETRY_SECONDS: Final = 10
 _EVERYTHING: Final = SearchQuery()
 
+Sees = Callable[[str], bool]
+"""Whether a key exists for a listener."""
+
 
 class Feed:
     """The changes of one home, looked for at most once in an interval, however many listen.
@@ -40,7 +43,8 @@ class Feed:
         catalog: where changes are.
         stopping: set when the process is asked to stop; every listener's stream ends then.
         poll_seconds: how late a change may be heard of.
-        heartbeat_seconds: how long a stream may be silent; proxies close what says nothing.
+        heartbeat_seconds: how long a stream may be silent, as proxies close what says nothing; and how long it goes on
+            without a look at whether its listener may listen still.
         longest_seconds: how long a stream goes on: who comes back shows again who they are.
     """
 
@@ -85,16 +89,28 @@ class Feed:
             if not self._listening[who]:
                 del self._listening[who]
 
-    async def follow(self, sees: Callable[[str], bool], after: int | None) -> AsyncIterator[bytes]:
-        """The stream of one listener, from the change ``after`` on; None: from now on."""
+    async def follow(self, sees: Sees, after: int | None, again: Callable[[], Sees | None]) -> AsyncIterator[bytes]:
+        """The stream of one listener, from the change ``after`` on; None: from now on.
+
+        Args:
+            sees: what exists for them, to begin with.
+            after: the last change that they know.
+            again: what exists for them by now; None: they may not listen any more. Asked in a thread.
+        """
         newest = await self._newest()
         place = newest if after is None else after
         yield b"retry: 3000\n: listening\n\n"
         if place > newest:  # a number of another home's, or of a list that began anew
             place = newest
             yield _reload(newest)
-        began = spoke = anyio.current_time()
+        began = spoke = looked = anyio.current_time()
         while not self._stopping.is_set() and anyio.current_time() - began < self._longest_seconds:
+            if anyio.current_time() - looked >= self._heartbeat_seconds:
+                looked = anyio.current_time()
+                still = await to_thread.run_sync(again)
+                if still is None:
+                    return
+                sees = still
             place, told = await self._next(place, sees)
             for event in told:
                 yield event
@@ -105,7 +121,7 @@ class Feed:
                 yield b": still here\n\n"
             await anyio.sleep(self._poll_seconds)
 
-    async def _next(self, place: int, sees: Callable[[str], bool]) -> tuple[int, list[bytes]]:
+    async def _next(self, place: int, sees: Sees) -> tuple[int, list[bytes]]:
         """What happened behind ``place``, and the place behind that."""
         newest = await self._newest()
         if newest <= place:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from fastapi import Header, Query
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from contentplatform.accounts.port import Principal
+from contentplatform.accounts.port import Accounts, Principal
+from contentplatform.accounts.port import Scope as Right
 from contentplatform.web.api.route import failures, new_router
-from contentplatform.web.api.serving import AFeed, Reader
-from contentplatform.web.feed import Feed
+from contentplatform.web.api.serving import AAccounts, AFeed, Reader
+from contentplatform.web.feed import Feed, Sees
 
 router = new_router("events")
 
@@ -34,6 +36,7 @@ _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 )
 async def follow_events(
     feed: AFeed,
+    accounts: AAccounts,
     reader: Reader,
     after: Number | None = None,
     last_event_id: Annotated[str | None, Header(max_length=20, pattern="^[0-9]{1,16}$")] = None,
@@ -41,17 +44,27 @@ async def follow_events(
     """Server-sent events, one a change of a file that exists for you; `reload`: look at everything anew.
 
     The event's name is what happened, its data the change as JSON, its id the change's number: a browser sends it as
-    `Last-Event-ID` when it comes back, and misses nothing.
+    `Last-Event-ID` when it comes back, and misses nothing. The stream ends soon after your session or token does.
     """
     place = after if last_event_id is None else int(last_event_id)
-    return _Stream(feed, reader, place)
+    return _Stream(feed, reader, place, _again(accounts, reader))
+
+
+def _again(accounts: Accounts, reader: Principal) -> Callable[[], Sees | None]:
+    """What exists for a reader by now; None: they may not read any more."""
+
+    def again() -> Sees | None:
+        who = accounts.anew(reader)
+        return who.sees if who is not None and who.may(Right.READ) else None
+
+    return again
 
 
 class _Stream(StreamingResponse):
     """One listener's stream; refused, before it begins, to whoever has too many."""
 
-    def __init__(self, feed: Feed, reader: Principal, place: int | None) -> None:
-        super().__init__(feed.follow(reader.sees, place), 200, _HEADERS, "text/event-stream")
+    def __init__(self, feed: Feed, reader: Principal, place: int | None, again: Callable[[], Sees | None]) -> None:
+        super().__init__(feed.follow(reader.sees, place, again), 200, _HEADERS, "text/event-stream")
         self._listening = feed.listening(reader.id)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
