@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contentplatform.catalog import codec
 from contentplatform.catalog.codec import (
     decode_entry,
     decode_manifest,
@@ -18,8 +19,10 @@ from contentplatform.catalog.codec import (
     encode_entry,
     encode_manifest,
     encode_record,
+    entry_from_json,
     entry_to_json,
     from_manifest,
+    record_from_json,
     record_to_json,
     to_manifest,
     to_public,
@@ -109,6 +112,20 @@ def test_half_a_surrogate_pair_survives() -> None:
     encoded = encode_record(record)
     encoded.encode("utf-8")
     assert decode_record(encoded) == record
+
+
+def test_both_ways_of_reading_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fast one is taken for whatever is stored but for half a surrogate pair, and the slow one knows as much."""
+    record = make_record(
+        renditions=(FULL_RENDITION,), rights_until=NOON, error_code=ErrorCode.CRASH, edited_fields={"title"}
+    )
+    entry = make_entry(renditions=(FULL_RENDITION,), processed_at=NOON, error_code=ErrorCode.CRASH)
+    assert record_from_json(json.loads(encode_record(record))) == record
+    assert entry_from_json(json.loads(encode_entry(entry))) == entry
+    for slow in ("record_from_json", "entry_from_json"):
+        monkeypatch.delattr(codec, slow)
+    assert decode_record(encode_record(record)) == record
+    assert decode_entry(encode_entry(entry)) == entry
 
 
 def test_the_size_limit_counts_bytes() -> None:

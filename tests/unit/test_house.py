@@ -310,6 +310,7 @@ def test_the_wheel_tells_version_licence_command_and_python(wheel: Path) -> None
         "httpx",
         "imageio-ffmpeg",
         "jinja2",
+        "msgspec",
         "numpy",
         "pi-heif",
         "pypdfium2",

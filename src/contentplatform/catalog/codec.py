@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
+
 from contentplatform.catalog.port import RECORD_LIMIT_BYTES, Collection, LedgerEntry, Record, Rendition
 from contentplatform.clock import parse_timestamp, timestamp
 from contentplatform.errors import Corrupt, ErrorCode, InvalidRequest
@@ -20,6 +22,9 @@ from contentplatform.media import (
 )
 
 MANIFEST_FORMAT: Final = 1
+
+_RECORDS: Final = msgspec.json.Decoder(Record)
+_ENTRIES: Final = msgspec.json.Decoder(LedgerEntry)
 
 
 # -- as stored -----------------------------------------------------------------------------------------------
@@ -36,7 +41,11 @@ def encode_record(record: Record) -> str:
 
 def decode_record(text: str) -> Record:
     """The inverse of :func:`encode_record`."""
-    return record_from_json(json.loads(text))
+    try:
+        return _RECORDS.decode(text)
+    except msgspec.DecodeError:
+        # Half of a surrogate pair, which msgspec refuses. Pages of a hundred records are what it is there for.
+        return record_from_json(json.loads(text))
 
 
 def encode_entry(entry: LedgerEntry) -> str:
@@ -46,7 +55,10 @@ def encode_entry(entry: LedgerEntry) -> str:
 
 def decode_entry(text: str) -> LedgerEntry:
     """The inverse of :func:`encode_entry`."""
-    return entry_from_json(json.loads(text))
+    try:
+        return _ENTRIES.decode(text)
+    except msgspec.DecodeError:
+        return entry_from_json(json.loads(text))  # as a record
 
 
 def _dump(document: Mapping[str, Any], doing: str) -> str:
