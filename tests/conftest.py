@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from contentplatform.drivers.boto import Aws
@@ -21,6 +22,10 @@ NO_MOUNT: Final = "no right to mount a small file system here"
 NO_CHROMIUM: Final = "no Chromium on this machine"
 ALLOWED_SKIPS: Final = frozenset({NO_REAL_MEDIA, NO_MOUNT, NO_CHROMIUM})
 """Nothing else may be skipped: any other skip is reported as a failure."""
+
+# How fast an example is made or tried says something of the machine, and nothing of what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)
