@@ -15,6 +15,7 @@ from contentplatform.storage.port import BucketRole, ObjectStore
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from contentplatform.accounts.passwords import Passwords
     from contentplatform.accounts.port import Accounts, AuditLog
     from contentplatform.app.incoming import LateDirectUploads, LateUploads
     from contentplatform.app.links import LateLinks
@@ -74,6 +75,11 @@ class Platform:
     def audit(self) -> AuditLog:
         """What was done, and refused."""
         return self.people().audit
+
+    @property
+    def passwords(self) -> Passwords:
+        """Hashes passwords and compares them."""
+        return self.people().passwords
 
     @property
     def shares(self) -> Shares:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from contentplatform.clock import Clock, IdSource, RandomIds, SystemClock
 
 if TYPE_CHECKING:
-    from contentplatform.accounts.passwords import Argon2Cost
+    from contentplatform.accounts.passwords import Argon2Cost, Passwords
     from contentplatform.accounts.port import Accounts, AuditLog
     from contentplatform.config import Settings
     from contentplatform.drivers.sqlite import Database
@@ -22,6 +22,8 @@ class People:
 
     accounts: Accounts
     audit: AuditLog
+    passwords: Passwords
+    """Hashes those of users, and of links: all take their turn at the memory that it needs."""
     database: Database
     """Where they are."""
     close: Callable[[], None]
@@ -70,7 +72,8 @@ def open_accounts(
         tries_allowed=given.tries_allowed,
     )
     passwords = Passwords(os.urandom, cost or USUAL_COST)
-    return People(LocalAccounts(database, audit, clock, ids, os.urandom, passwords, rules), audit, database, close)
+    accounts = LocalAccounts(database, audit, clock, ids, os.urandom, passwords, rules)
+    return People(accounts, audit, passwords, database, close)
 
 
 class LatePeople:

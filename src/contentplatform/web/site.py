@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
@@ -12,7 +11,6 @@ from typing import Final
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from contentplatform.accounts.passwords import Passwords
 from contentplatform.accounts.port import Principal
 from contentplatform.accounts.port import Scope as Right
 from contentplatform.app import Home, LocalHome, Platform
@@ -125,7 +123,7 @@ def _guarded(home: Home, listening_host: str, stopping: threading.Event | None) 
         uploads=UploadsApp(platform.uploads, _uploader(door), options, direct=platform.direct_uploads)
         if platform.uploads is not None
         else None,
-        shares=create_shares(platform, Passwords(os.urandom).matches),
+        shares=create_shares(platform, platform.passwords.matches),
         console=console_app(home),
         stopping=stopping,
         door=door,

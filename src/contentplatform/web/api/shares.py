@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
-from functools import cache
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Response
 
-from contentplatform.accounts.passwords import Passwords
 from contentplatform.accounts.port import Principal, Scope
 from contentplatform.clock import timestamp
 from contentplatform.errors import InvalidRequest, NotFound
@@ -58,9 +55,8 @@ def list_shares(
 )
 def create_share(platform: APlatform, shares: AShares, writer: Writer, response: Response, wish: ShareWish) -> NewShare:
     """A link to a file, a folder or a collection, for whoever holds it. Its address is told this once."""
-    draft = ShareDraft(
-        _target(platform, writer, wish), wish.title, wish.expires_at, wish.allow_originals, _hashed(wish.password)
-    )
+    kept = None if wish.password is None else platform.passwords.hashed(wish.password)
+    draft = ShareDraft(_target(platform, writer, wish), wish.title, wish.expires_at, wish.allow_originals, kept)
     secret, share = shares.create_share(draft, writer.id)
     note(platform, writer, "share.create", share.id, target=share.target.kind.value, name=share.target.name)
     response.headers["Location"] = f"/api/v1/shares/{share.id}"
@@ -201,15 +197,6 @@ def _own_upload_link(shares: AShares, principal: Principal, link_id: str) -> por
     if _whose(principal) not in {None, found.created_by}:
         raise NotFound(f"looking for the upload link {link_id}", "there is no such upload link")
     return found
-
-
-@cache
-def _passwords() -> Passwords:
-    return Passwords(secrets.token_bytes)
-
-
-def _hashed(password: str | None) -> str | None:
-    return None if password is None else _passwords().hashed(password)
 
 
 def _shown_share(share: port.Share) -> dict[str, Any]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Final
 from urllib.parse import quote
 
 from starlette.responses import Response
 
-from contentplatform.accounts.passwords import Passwords
 from contentplatform.accounts.port import Scope
 from contentplatform.errors import InvalidRequest, NotFound
 from contentplatform.media import file_name
@@ -101,7 +98,7 @@ def share(visit: Visit) -> Response:
         title=visit.given("title"),
         expires_at=_expiry(visit),
         allow_originals=visit.given("originals") == "1",
-        password_hash=_passwords().hashed(password) if (password := visit.given("password")) else None,
+        password_hash=visit.platform.passwords.hashed(password) if (password := visit.given("password")) else None,
     )
     secret, made = visit.platform.shares.create_share(draft, visit.principal.id)
     visit.note("share.create", made.id, target=target.kind.value, name=target.name)
@@ -136,11 +133,6 @@ def _number(visit: Visit, name: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 16 and int(text)):
         raise InvalidRequest("reading the form", f"{text[:20]!r} is no whole number above 0")
     return int(text)
-
-
-@cache
-def _passwords() -> Passwords:
-    return Passwords(secrets.token_bytes)
 
 
 def _address(visit: Visit, path: str) -> str:
