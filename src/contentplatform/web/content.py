@@ -7,11 +7,8 @@ from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import Final
 
-import anyio
-from anyio import to_thread
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from contentplatform.delivery.answers import Content
 from contentplatform.delivery.answers import Request as Asked
@@ -22,6 +19,7 @@ from contentplatform.delivery.rules import PLAIN_HEADERS
 from contentplatform.media import OCTET_STREAM, file_name
 from contentplatform.storage.port import ByteRange, ObjectReader, ObjectStore, ObjectVersion
 from contentplatform.web import problems
+from contentplatform.web.closing import ClosingResponse
 
 CACHE_CONTROL: Final = "private, no-store"
 CONTENT_POLICY: Final = PLAIN_HEADERS.content_security_policy
@@ -104,7 +102,7 @@ def _headers(request: Request) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(request.headers.raw)
 
 
-class _ReaderResponse(StreamingResponse):
+class _ReaderResponse(ClosingResponse):
     """Streams an open object in constant memory, and closes it however the answer ends."""
 
     def __init__(
@@ -114,15 +112,7 @@ class _ReaderResponse(StreamingResponse):
         reader = opened.__enter__()  # now: what can't be read is refused before the answer has begun
         super().__init__(_chunks(reader), status, headers, content_type)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream, then close."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._close)
-
-    def _close(self) -> None:
+    def close(self) -> None:
         self._opened.__exit__(None, None, None)
 
 

@@ -18,17 +18,13 @@ from struct import pack
 from tempfile import SpooledTemporaryFile
 from typing import Final
 
-import anyio
-from anyio import to_thread
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
-
 from contentplatform.catalog.port import Record
 from contentplatform.delivery.attachments import disposition
 from contentplatform.errors import Archived, Corrupt, Denied, NotFound
 from contentplatform.media import file_name
 from contentplatform.storage.port import BucketRole, ObjectReader, ObjectStore
 from contentplatform.web.access import check_quarantine
+from contentplatform.web.closing import ClosingResponse
 
 LEFT_OUT_NAME: Final = "NOT INCLUDED.txt"
 """What could not be put in, and why, stands in this file of the archive."""
@@ -262,7 +258,7 @@ def _dos_moment(moment: datetime) -> tuple[int, int]:
     return (year - 1980) << 9 | at.month << 5 | at.day, at.hour << 11 | at.minute << 5 | at.second // 2
 
 
-class ZipResponse(StreamingResponse):
+class ZipResponse(ClosingResponse):
     """An archive as the answer to a request, to be saved as ``name``; closed however the answer ends."""
 
     def __init__(self, name: str, entries: Iterable[Entry], *, is_head: bool = False) -> None:
@@ -274,15 +270,7 @@ class ZipResponse(StreamingResponse):
         }
         super().__init__(iter(()) if is_head else self._chunks, 200, told, "application/zip")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream, then close."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._close)
-
-    def _close(self) -> None:
+    def close(self) -> None:
         self._chunks.close()
 
 
