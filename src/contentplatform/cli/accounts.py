@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import sys
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from contentplatform.cli.caller import caller
 from contentplatform.cli.output import EXIT_NEEDS_ATTENTION, EXIT_OK, shown, size
 from contentplatform.cli.session import Session, pass_session
 from contentplatform.clock import timestamp
@@ -18,7 +18,7 @@ from contentplatform.errors import InvalidRequest
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from contentplatform.accounts.port import AuditEntry, Principal, Token, User
+    from contentplatform.accounts.port import AuditEntry, Token, User
 
 _ROLES: Final = ("admin", "editor", "viewer")
 _SCOPES: Final = ("read", "write", "admin")
@@ -83,7 +83,7 @@ def add(session: Session, name: str, role: str, folder: str, quota: int | None, 
         name,
         password,
         Role(role),
-        by=_caller(),
+        by=caller(),
         folder=folder,
         quota_bytes=quota,
         generated=generate,
@@ -100,7 +100,7 @@ def role(session: Session, name: str, role: str) -> int:
     from contentplatform.accounts.port import Role  # noqa: PLC0415 - as above
 
     accounts = session.platform.accounts
-    return _told(session, accounts.set_role(accounts.user_named(name).id, Role(role), by=_caller()))
+    return _told(session, accounts.set_role(accounts.user_named(name).id, Role(role), by=caller()))
 
 
 @users.command()
@@ -110,7 +110,7 @@ def role(session: Session, name: str, role: str) -> int:
 def folder(session: Session, name: str, folder: str) -> int:
     """Let only this folder, and what is in it, exist for a user; without FOLDER everything."""
     accounts = session.platform.accounts
-    return _told(session, accounts.set_folder(accounts.user_named(name).id, folder, by=_caller()))
+    return _told(session, accounts.set_folder(accounts.user_named(name).id, folder, by=caller()))
 
 
 @users.command()
@@ -120,7 +120,7 @@ def folder(session: Session, name: str, folder: str) -> int:
 def quota(session: Session, name: str, quota: int | None) -> int:
     """Let a user upload so much, each file counted by its whole size: a number of bytes, 500MB, 2TB, or none."""
     accounts = session.platform.accounts
-    return _told(session, accounts.set_quota(accounts.user_named(name).id, quota, by=_caller()))
+    return _told(session, accounts.set_quota(accounts.user_named(name).id, quota, by=caller()))
 
 
 @users.command()
@@ -129,7 +129,7 @@ def quota(session: Session, name: str, quota: int | None) -> int:
 def disable(session: Session, name: str) -> int:
     """Keep a user out, and everything of theirs that is signed in or has a token."""
     accounts = session.platform.accounts
-    return _told(session, accounts.disable(accounts.user_named(name).id, by=_caller()))
+    return _told(session, accounts.disable(accounts.user_named(name).id, by=caller()))
 
 
 @users.command()
@@ -138,7 +138,7 @@ def disable(session: Session, name: str) -> int:
 def enable(session: Session, name: str) -> int:
     """Let a user in again."""
     accounts = session.platform.accounts
-    return _told(session, accounts.enable(accounts.user_named(name).id, by=_caller()))
+    return _told(session, accounts.enable(accounts.user_named(name).id, by=caller()))
 
 
 @users.command("reset-password")
@@ -150,7 +150,7 @@ def reset_password(session: Session, name: str, *, generate: bool) -> int:
     accounts = session.platform.accounts
     user = accounts.user_named(name)
     password = _password(generate=generate)
-    changed = accounts.set_password(user.id, password, by=_caller(), generated=generate)
+    changed = accounts.set_password(user.id, password, by=caller(), generated=generate)
     return _told(session, changed, password if generate else None)
 
 
@@ -164,7 +164,7 @@ def remove(session: Session, name: str, *, yes: bool) -> int:
     user = accounts.user_named(name)
     if not yes:
         click.confirm(f"Remove {user.name}? The user's tokens end with it", abort=True, err=True)
-    accounts.remove_user(user.id, by=_caller())
+    accounts.remove_user(user.id, by=caller())
     session.output.document({"removed": user.name})
     session.output.line(f"removed {user.name}")
     return EXIT_OK
@@ -224,7 +224,7 @@ def add_token(session: Session, user: str, name: str, scopes: tuple[str, ...], f
     accounts = session.platform.accounts
     owner = accounts.user_named(user)
     secret, token = accounts.create_token(
-        owner.id, name, map(Scope, scopes), by=_caller(), folder=folder, lifetime_days=days
+        owner.id, name, map(Scope, scopes), by=caller(), folder=folder, lifetime_days=days
     )
     session.output.document({**_token_document(token, {owner.id: owner.name}), "secret": secret})
     if not session.output.as_json:
@@ -239,7 +239,7 @@ def add_token(session: Session, user: str, name: str, scopes: tuple[str, ...], f
 @pass_session
 def revoke(session: Session, token: str) -> int:
     """End a token, by its id."""
-    session.platform.accounts.revoke_token(token, by=_caller())
+    session.platform.accounts.revoke_token(token, by=caller())
     session.output.document({"revoked": token})
     session.output.line(f"revoked {token}")
     return EXIT_OK
@@ -322,7 +322,7 @@ def accept(session: Session, *, yes: bool) -> int:
     """Take the log as it is from now on, as after an older database was put back. What was found is written into it."""
     if not yes:
         click.confirm("Take the log as it is? Look at `audit verify` first", abort=True, err=True)
-    flaws = session.platform.audit.accept(_caller())
+    flaws = session.platform.audit.accept(caller())
     session.output.document({"accepted": [{"sequence": flaw.sequence, "what": flaw.what} for flaw in flaws]})
     session.output.line(f"accepted, with {len(flaws)} flaws written down")
     return EXIT_OK
@@ -399,17 +399,6 @@ def _password(*, generate: bool) -> str:
             "reading the password", "there is none on standard input", hint="Pipe it in, or use --generate"
         )
     return line.rstrip("\r\n")
-
-
-def _caller() -> Principal:
-    """Whoever runs this command, for the audit log."""
-    from contentplatform.accounts.port import machine  # noqa: PLC0415 - as above
-
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        name = str(os.getuid())
-    return machine(f"command line ({name})")
 
 
 def _when(moment: datetime | None) -> str:

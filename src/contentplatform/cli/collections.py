@@ -11,9 +11,9 @@ from contentplatform.catalog.port import (
     SIMILAR_DISTANCE_LIMIT,
     SIMILAR_LIMIT,
     Collection,
-    Record,
 )
 from contentplatform.cli.output import EXIT_OK, Output, shown, size
+from contentplatform.cli.paging import everything
 from contentplatform.cli.session import Session, pass_session
 from contentplatform.clock import timestamp
 from contentplatform.errors import InvalidRequest
@@ -33,17 +33,11 @@ def collections() -> None:
 @pass_session
 def list_(session: Session, key: str | None) -> int:
     """List collections by name."""
-    found: list[Collection] = []
+    kept = session.platform.collections
     if key is not None:
-        found += session.platform.collections.holding(session.platform.library.record(key).file_id)
+        found = list(kept.holding(session.platform.library.record(key).file_id))
     else:
-        cursor: str | None = None
-        while True:
-            page = session.platform.collections.list(cursor=cursor, limit=_PAGE_SIZE)
-            found += page.collections
-            cursor = page.cursor
-            if cursor is None:
-                break
+        found = everything(lambda cursor: kept.list(cursor=cursor, limit=_PAGE_SIZE), lambda page: page.collections)
     session.output.document({"items": [_told(each) for each in found], "next": None})
     session.output.table(
         ("ID", "FILES", "CHANGED", "NAME"),
@@ -77,15 +71,11 @@ def create(session: Session, name: str, description: str) -> int:
 @pass_session
 def show(session: Session, collection_id: str) -> int:
     """Show a collection and its files, in their order; files that were removed are left out."""
-    found = session.platform.collections.get(collection_id)
-    records: list[Record] = []
-    cursor: str | None = None
-    while True:
-        page = session.platform.collections.files(collection_id, cursor=cursor, limit=_PAGE_SIZE)
-        records += page.records
-        cursor = page.cursor
-        if cursor is None:
-            break
+    kept = session.platform.collections
+    found = kept.get(collection_id)
+    records = everything(
+        lambda cursor: kept.files(collection_id, cursor=cursor, limit=_PAGE_SIZE), lambda page: page.records
+    )
     session.output.document({**_told(found), "items": [session.platform.describe(record) for record in records]})
     _print(session.output, found)
     session.output.table(

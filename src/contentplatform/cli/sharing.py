@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from contentplatform.cli.caller import caller_name
 from contentplatform.cli.output import EXIT_NEEDS_ATTENTION, EXIT_OK, shown, size
+from contentplatform.cli.paging import everything
 from contentplatform.cli.session import Session, pass_session
 from contentplatform.clock import timestamp
 from contentplatform.errors import InvalidRequest
@@ -49,14 +49,8 @@ def shares() -> None:
 @pass_session
 def list_shares(session: Session) -> int:
     """List share links, the newest first, those that are over included."""
-    found: list[Share] = []
-    cursor: str | None = None
-    while True:
-        page = session.platform.shares.shares(cursor=cursor, limit=_PAGE)
-        found += page.shares
-        cursor = page.cursor
-        if cursor is None:
-            break
+    kept = session.platform.shares
+    found = everything(lambda cursor: kept.shares(cursor=cursor, limit=_PAGE), lambda page: page.shares)
     session.output.document({"items": [share_document(share) for share in found], "next": None})
     session.output.table(
         ("ID", "SHOWS", "TITLE", "UNTIL", "VIEWS", "ORIGINALS"),
@@ -102,7 +96,7 @@ def add_share(
         expires_at=_expires_at(session, days),
         allow_originals=originals,
     )
-    secret, share = session.platform.shares.create_share(draft, _caller())
+    secret, share = session.platform.shares.create_share(draft, caller_name())
     url = _url(session, "s", secret)
     session.output.document({**share_document(share), "url": url})
     session.output.line(url)
@@ -178,14 +172,8 @@ def upload_links() -> None:
 @pass_session
 def list_upload_links(session: Session) -> int:
     """List upload links, the newest first, those that are over included."""
-    found: list[UploadLink] = []
-    cursor: str | None = None
-    while True:
-        page = session.platform.shares.upload_links(cursor=cursor, limit=_PAGE)
-        found += page.links
-        cursor = page.cursor
-        if cursor is None:
-            break
+    kept = session.platform.shares
+    found = everything(lambda cursor: kept.upload_links(cursor=cursor, limit=_PAGE), lambda page: page.links)
     session.output.document({"items": [upload_link_document(link) for link in found], "next": None})
     session.output.table(
         ("ID", "FOLDER", "UNTIL", "FILES", "SIZE"),
@@ -235,7 +223,7 @@ def add_upload_link(
         max_file_bytes=max_size,
         kinds=frozenset(MediaKind(kind) for kind in kinds),
     )
-    secret, link = session.platform.shares.create_upload_link(draft, _caller())
+    secret, link = session.platform.shares.create_upload_link(draft, caller_name())
     url = _url(session, "u", secret)
     session.output.document({**upload_link_document(link), "url": url})
     session.output.line(url)
@@ -319,7 +307,7 @@ def add_webhook(session: Session, url: str, events: tuple[str, ...]) -> int:
 
     platform = session.platform
     after = session.local.catalog.newest_change()
-    secret, webhook = platform.webhooks.add(url, check_events(events), _caller(), after=after)
+    secret, webhook = platform.webhooks.add(url, check_events(events), caller_name(), after=after)
     session.output.document({**webhook_document(webhook), "secret": secret})
     session.output.line(f"{webhook.id}  {secret}")
     return EXIT_OK
@@ -383,17 +371,6 @@ def webhook_document(webhook: Webhook) -> dict[str, Any]:
 
 
 # -- words ----------------------------------------------------------------------------------------------------------
-
-
-def _caller() -> str:
-    """Whoever runs this command."""
-    from contentplatform.sharing.port import at_command_line  # noqa: PLC0415 - as above
-
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        name = str(os.getuid())
-    return at_command_line(name)
 
 
 def _url(session: Session, part: str, secret: str) -> str:

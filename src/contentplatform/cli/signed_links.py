@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from contentplatform.cli.caller import caller
 from contentplatform.cli.output import EXIT_OK, shown
 from contentplatform.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from contentplatform.accounts.port import Principal
     from contentplatform.catalog.port import Record
 
 _KEY_BYTES: Final = 32
@@ -32,7 +31,7 @@ def revoke(session: Session, key: str) -> int:
     record = session.platform.library.record(key)
     for linked in _keys_of(record):
         edge.revoke_links(linked)
-    session.platform.audit.record(_caller(), "signed_link.revoke", record.file_path)
+    session.platform.audit.record(caller(), "signed_link.revoke", record.file_path)
     session.output.document({"revoked": record.file_path})
     session.output.line(f"signed links to {shown(record.file_path)} have ended")
     return EXIT_OK
@@ -43,7 +42,7 @@ def revoke(session: Session, key: str) -> int:
 def rotate(session: Session) -> int:
     """Sign with a new key from now on. Links that are out work on, until this was done once more."""
     session.local.edge.rotate_keys(os.urandom(_KEY_BYTES))
-    session.platform.audit.record(_caller(), "signed_link.rotate", "link-signing.keys")
+    session.platform.audit.record(caller(), "signed_link.rotate", "link-signing.keys")
     session.output.document({"rotated": True})
     session.output.line("signed with a new key from now on")
     return EXIT_OK
@@ -56,17 +55,6 @@ def _keys_of(record: Record) -> tuple[str, ...]:
     raw = raw_edge_key(record.file_path)
     renditions = (rendition.key for rendition in record.renditions)
     return (*renditions, f"images/{record.file_path}", *(() if raw is None else (raw,)))
-
-
-def _caller() -> Principal:
-    """Whoever runs this command, for the audit log."""
-    from contentplatform.accounts.port import machine  # noqa: PLC0415 - as above
-
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        name = str(os.getuid())
-    return machine(f"command line ({name})")
 
 
 COMMANDS = (signed_links,)
