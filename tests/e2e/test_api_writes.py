@@ -172,7 +172,8 @@ def test_a_stream_ends_soon_after_its_token_or_its_user(site: ApiSite) -> None:
         stream = (await follow_events(feed, accounts, reader)).body_iterator
         pieces = b""
         async for piece in stream:
-            pieces += bytes(piece)
+            assert isinstance(piece, bytes)
+            pieces += piece
             if pieces.endswith(b": still here\n\n"):
                 change(token.id)
         return pieces
