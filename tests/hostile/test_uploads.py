@@ -428,6 +428,9 @@ def test_h53_nobody_learns_by_a_hash_what_lies_outside_their_folder(site: Upload
         b"nonsense",
         b'{"key": 1}',
         b'{"key": "a", "sha256": "x", "size_bytes": 1}',
+        b'{"key": "", "size_bytes": 1, "direct": true}',
+        b'{"key": "a\\u0000b", "size_bytes": 1, "direct": true}',
+        b'{"key": "' + b"a" * 901 + b'", "size_bytes": 1, "direct": true}',
         b"[" * 60_000,
         b"x" * 70_000,
     ],
@@ -435,6 +438,8 @@ def test_h53_nobody_learns_by_a_hash_what_lies_outside_their_folder(site: Upload
 def test_h53_a_question_that_can_t_be_is_refused(site: UploadSite, document: bytes) -> None:
     response = site.ask("POST", UPLOADS_PATH, {"Content-Type": "application/json"}, content=document)
     assert response.status_code in {400, 413}
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == response.status_code
 
 
 # -- PUT -----------------------------------------------------------------------------------------------------------
