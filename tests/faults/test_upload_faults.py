@@ -7,6 +7,8 @@ fault passing by, and once with it staying until the client has given up.
 from __future__ import annotations
 
 import errno
+import mmap
+import random
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -29,6 +31,7 @@ from faults.faulty import Fault, FaultyFiles
 PRIMARY = BucketRole.PRIMARY
 PIECES = (b"one " * 20_000, b"two " * 20_000)
 WHOLE = b"".join(PIECES)
+LARGE_BYTES = 4 << 20
 MOST_EFFECTS = 100
 TRIES = 4
 
@@ -176,6 +179,30 @@ def test_a_full_disk_keeps_the_upload_and_what_it_acknowledged(tmp_path: Path) -
     assert send(disk.uploads, "a", session.id, 2_000)[1] == len(WHOLE)
     with disk.store.open(PRIMARY, "a") as reader:
         assert reader.read() == WHOLE
+    disk.database.close()
+
+
+def test_a_disk_that_gets_full_by_what_goes_past_the_cache_keeps_what_came_before(tmp_path: Path) -> None:
+    disk = Disk(tmp_path, errno.ENOSPC)
+    disk.store.staging.cached_bytes = 0
+    memory = mmap.mmap(-1, LARGE_BYTES)
+    memory[:] = random.Random(7).randbytes(LARGE_BYTES)
+    session = disk.uploads.create(NewUpload("ann", "a", LARGE_BYTES))
+    half = memoryview(memory)[: LARGE_BYTES // 2]
+    appending = disk.uploads.append(session.id, 0)
+    appending.write(half)
+    disk.fault.arm(1, for_ever=False)
+    with pytest.raises(NoSpace):
+        appending.write(half)
+    assert disk.fault.struck == 1
+    assert appending.cut_off().offset == len(half)
+    assert disk.store.staging.path(session.id).stat().st_size == len(half)
+    with disk.uploads.append(session.id, len(half)) as appending:
+        appending.write(memoryview(memory)[len(half) :])
+        assert appending.end().version_id is not None
+    with disk.store.open(PRIMARY, "a") as reader:
+        assert reader.read() == memory[:]
+    assert disk.damage() == []
     disk.database.close()
 
 

@@ -25,6 +25,8 @@ from contentplatform.web.server import HttpServer, listening_socket
 from contentplatform.web.uploads import UploadOptions, UploadsApp
 
 CHECKPOINT_BYTES = 256 << 10
+CACHED_BYTES = 1 << 20
+"""What lies behind that goes past the kernel's cache."""
 
 
 def open_uploads(root: Path) -> tuple[Database, LocalObjectStore, LocalUploads]:
@@ -33,6 +35,7 @@ def open_uploads(root: Path) -> tuple[Database, LocalObjectStore, LocalUploads]:
         root / "catalog.db", [STORAGE_SCHEMA, SCHEMA], new_uuid=stored_uuid(root) or RandomIds().new_id()
     )
     store = LocalObjectStore(database, root, SystemClock(), RandomIds())
+    store.staging.cached_bytes = CACHED_BYTES
     rules = UploadRules(checkpoint_bytes=CHECKPOINT_BYTES)
     return database, store, LocalUploads(database, store, SystemClock(), RandomIds(), rules)
 

@@ -22,7 +22,10 @@ READ_ONLY_MODE: Final = 0o440
 STAGED_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o750
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+BLOCK_BYTES: Final = 4_096
+"""What goes past the cache begins and ends at a multiple of this, as nearly every disk and file system takes it."""
 _SYNC_FILE_RANGE_WRITE: Final = 2
+_PAST_CACHE: Final[int] = getattr(os, "O_DIRECT", 0)  # macOS has none
 
 
 def _find_sync_file_range() -> Callable[[int, int, int, int], int] | None:
@@ -73,7 +76,26 @@ class Files:
         """Write all of ``data``, however the kernel splits it."""
         with translated_os_errors("writing a file"):
             while data:
-                data = data[os.write(descriptor, data) :]
+                try:
+                    count = os.write(descriptor, data)
+                except OSError as error:  # EINVAL: they can't go past the cache, from there or to there
+                    if error.errno != errno.EINVAL or not _go_past_cache(descriptor, past=False):
+                        raise
+                else:
+                    data = data[count:]
+
+    def write_past_cache(self, descriptor: int, data: memoryview) -> None:
+        """As ``write``, from where the bytes lie to the disk, with no copy of them in the kernel's memory.
+
+        For large pieces of whole ``BLOCK_BYTES``, in memory and in the file. The disk has them on return; a sync
+        makes them durable. Where the file system can't do that, they are written as ever.
+        """
+        went = _go_past_cache(descriptor, past=True)
+        try:
+            self.write(descriptor, data)
+        finally:
+            if went:
+                _go_past_cache(descriptor, past=False)
 
     def start_writing_back(self, descriptor: int, offset: int, size_bytes: int) -> None:
         """Hint that these bytes will be synced: the disk can begin while the rest arrives. Never fails."""
@@ -123,6 +145,19 @@ class Files:
                 folder.mkdir(FOLDER_MODE)
             except FileExistsError:
                 return
+
+
+def _go_past_cache(descriptor: int, *, past: bool) -> bool:
+    """Let writes to a file go past the kernel's cache, or through it again; False where nothing has changed."""
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    wanted = flags | _PAST_CACHE if past else flags & ~_PAST_CACHE
+    if wanted == flags:
+        return False
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, wanted)
+    except OSError:  # a file system that can't
+        return False
+    return True
 
 
 def write_durably(files: Files, target: Path, content: bytes, temporary: Path) -> None:

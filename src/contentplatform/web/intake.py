@@ -9,6 +9,7 @@ nothing is cut off; the time that the disk takes is not counted against it.
 from __future__ import annotations
 
 import asyncio
+import mmap
 from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Final, TypeVar
 from anyio import CapacityLimiter, to_thread
 from starlette.types import Receive
 
+from contentplatform.drivers.files import BLOCK_BYTES
 from contentplatform.web.direct_bodies import DirectBody
 
 T = TypeVar("T")
@@ -53,7 +55,7 @@ class Intake:
     def __init__(self, idle_seconds: float) -> None:
         self._idle_seconds = idle_seconds
         self._bodies = 0
-        self._buffers: list[bytearray] = []
+        self._buffers: list[mmap.mmap | bytearray] = []
         self._limiter: CapacityLimiter | None = None
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -68,6 +70,8 @@ class Intake:
         write: Callable[[memoryview], None],
         length: int | None = None,
         direct: DirectBody | None = None,
+        *,
+        offset: int = 0,
     ) -> Came:
         """Give a whole body to ``write``, piece by piece, in a thread. A piece is valid until ``write`` returns.
 
@@ -76,6 +80,7 @@ class Intake:
             write: where it goes.
             length: how many bytes it has, if that is known.
             direct: reads it without detours, where that is possible.
+            offset: where it goes on in a file; every piece but the first begins at a whole block of that.
 
         Raises:
             PlatformError: what ``write`` raised.
@@ -88,10 +93,12 @@ class Intake:
             body = _Body(receive, self._idle_seconds)
         size_bytes = self._piece_bytes(length)
         buffers = [self._buffer(size_bytes)]
+        end = size_bytes if size_bytes == length else size_bytes - offset % BLOCK_BYTES
         writing: asyncio.Task[None] | None = None
         try:
             while body.ended is None:
-                view = memoryview(buffers[0])[:size_bytes]
+                view = memoryview(buffers[0])[:end]
+                end = size_bytes
                 filled = await body.fill(view)
                 if writing is not None:
                     with body.not_counted():
@@ -121,14 +128,22 @@ class Intake:
         return body.ended is Came.WHOLE
 
     def _piece_bytes(self, length: int | None) -> int:
-        """As large as memory allows, and no larger than the body."""
+        """As large as memory allows, in whole blocks, and no larger than the body."""
         most = max(_LEAST_PIECE_BYTES, min(PIECE_BYTES, _GATHERED_BYTES // max(1, self._bodies)))
+        most -= most % BLOCK_BYTES
         return most if length is None else max(1, min(most, length))
 
-    def _buffer(self, size_bytes: int) -> bytearray:
+    def _buffer(self, size_bytes: int) -> mmap.mmap | bytearray:
         if size_bytes > PIECE_BYTES // 2:
-            return self._buffers.pop() if self._buffers else bytearray(PIECE_BYTES)
+            return self._buffers.pop() if self._buffers else _whole_pages(PIECE_BYTES)
+        if size_bytes >= _LEAST_PIECE_BYTES:
+            return _whole_pages(size_bytes)
         return bytearray(size_bytes)
+
+
+def _whole_pages(size_bytes: int) -> mmap.mmap:
+    """Memory that begins with a page, as a disk needs it that takes the bytes from where they are."""
+    return mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 class _Body:

@@ -40,7 +40,7 @@ from contentplatform.ingest.uploads import (
     Uploads,
     UploadSession,
 )
-from contentplatform.media import OCTET_STREAM
+from contentplatform.media import OCTET_STREAM, check_key
 from contentplatform.web import problems
 from contentplatform.web.access import check_target
 from contentplatform.web.direct_bodies import EXTENSION
@@ -247,7 +247,7 @@ class UploadsApp:
             appending = await self._intake.run(
                 partial(self._uploads.append, session.id, session.offset, checksum=checksum)
             )
-            taken = await self._take(request, appending)
+            taken = await self._take(request, appending, session.offset)
             if taken is None:
                 return None
             session = taken
@@ -264,18 +264,18 @@ class UploadsApp:
         appending = await self._intake.run(
             partial(self._uploads.append, upload_id, offset, length=length, checksum=checksum)
         )
-        session = await self._take(request, appending)
+        session = await self._take(request, appending, offset)
         return None if session is None else _tus_response(HTTPStatus.NO_CONTENT, _state(session))
 
-    async def _take(self, request: _Request, appending: Appending) -> UploadSession | None:
-        """Take a body as the next piece of an upload; None where nobody is there to be answered any more."""
+    async def _take(self, request: _Request, appending: Appending, offset: int) -> UploadSession | None:
+        """Take a body as an upload's next piece, at ``offset``; None where nobody is there to be answered any more."""
         run = self._intake.run
         length, room = request.length_or_none(), appending.room_bytes
         if length is not None and room is not None and length > room:
             await run(appending.discard)
             raise InvalidRequest("adding to an upload", f"the body has {length} bytes; {room} are left to be sent")
         try:
-            came = await request.pour(self._intake, appending.write)
+            came = await request.pour(self._intake, appending.write, offset)
         except InvalidRequest:
             await run(appending.discard)
             raise
@@ -542,10 +542,10 @@ class _Request:
         self.body_ended = message["type"] == "http.disconnect" or not message.get("more_body", False)
         return message
 
-    async def pour(self, intake: Intake, write: Callable[[memoryview], None]) -> Came:
-        """Give the body to ``write``."""
+    async def pour(self, intake: Intake, write: Callable[[memoryview], None], offset: int = 0) -> Came:
+        """Give the body to ``write``; it goes on at ``offset`` of a file."""
         direct = self.scope.get("extensions", {}).get(EXTENSION)
-        came = await intake.pour(self.receive, write, self.length_or_none(), direct)
+        came = await intake.pour(self.receive, write, self.length_or_none(), direct, offset=offset)
         self.body_ended = True
         return came
 
@@ -669,7 +669,7 @@ def _asked_for(document: Any, principal: Principal) -> NewUpload:
         raise InvalidRequest(doing, "`content_type` is text")
     if not isinstance(create_only, bool):
         raise InvalidRequest(doing, "`create_only` is true or false")
-    check_target(principal, key)
+    check_target(principal, check_key(key))
     return NewUpload(
         owner=owner_of(principal),
         key=key,
