@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from typing import Any, Final
+from urllib.parse import urljoin
 
 import pytest
 
@@ -14,6 +16,7 @@ from contentplatform.accounts.port import Role
 from contentplatform.catalog.port import Rendition
 from contentplatform.errors import ErrorCode
 from contentplatform.media import MediaKind, ProcessingStatus, file_id
+from contentplatform.storage.port import BucketRole, PutOptions
 from contentplatform.web.console import words
 from contentplatform.web.console.site import ROUTES
 from contentplatform.web.console.stationery import static_url
@@ -406,6 +409,30 @@ def test_the_picked_files_come_as_one_archive(site: ConsoleSite) -> None:
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/zip"
     assert b"archived" in response.content
+
+
+def test_a_private_film_is_streamed_to_whoever_is_signed_in(site: ConsoleSite) -> None:
+    texts = {
+        "hls": ("m3u8", b"#EXTM3U\na%20%C3%A9_hls-720p.m3u8?v=abababababababab\n"),
+        "hls-720p": ("m3u8", b"#EXTM3U\n"),
+        "720p": ("mp4", b"film"),
+    }
+    made = []
+    for name, (ending, body) in texts.items():
+        version = site.platform.store.put(BucketRole.PROCESSED, f"versions/{name}", BytesIO(body), PutOptions())
+        content_type = "video/mp4" if ending == "mp4" else "application/vnd.apple.mpegurl"
+        key = f"processed/videos/private/a é_{name}.{ending}"
+        made.append(Rendition(name, key, version.key, content_type, len(body), "ab" * 32))
+    site.add("private/a é.mp4", kind=MediaKind.VIDEO, status=ProcessingStatus.COMPLETED, renditions=tuple(made))
+    [film] = site.viewer.page(site.url("private/a é.mp4")).all("video")
+    playlist = site.viewer.get(film["data-stream"])
+    assert playlist.content == texts["hls"][1]
+    assert playlist.headers["content-type"] == "application/vnd.apple.mpegurl"
+    part = urljoin(film["data-stream"], playlist.text.splitlines()[1])
+    assert site.viewer.get(part).content == texts["hls-720p"][1]
+    assert site.viewer.get(part.replace("v=ab", "v=cd")).status_code == 404
+    assert site.nobody.get(part).status_code == 401
+    assert site.browser("paula", Role.VIEWER, "press").get(part).status_code == 404
 
 
 # -- the workflow, the edge, settings ---------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from contentplatform.catalog.port import Record, Rendition
 from contentplatform.clock import timestamp
 from contentplatform.delivery.rules import raw_edge_key
 from contentplatform.errors import InvalidRequest, NotFound
+from contentplatform.media import file_name
 from contentplatform.storage.port import BucketRole
 from contentplatform.web.access import check_quarantine, live_record_of, note, public_url
 from contentplatform.web.api.route import BYTES, failures, new_router
@@ -22,9 +23,23 @@ from contentplatform.web.content import original_response, rendition_response
 router = new_router("contents")
 
 TEXT: Final = "text"
-RenditionName = Annotated[str, Path(max_length=100, description="As the list shows it: `thumbnail`, `720p`, …")]
+RenditionName = Annotated[
+    str,
+    Path(
+        max_length=1_024,
+        description="As the list shows it: `thumbnail`, `720p`, …; or its key's last part, by which playlists name it.",
+    ),
+]
 OfVersion = Annotated[
     str | None, Query(alias="version", max_length=1_024, description="Of this version instead of the current one.")
+]
+OfBytes = Annotated[
+    str | None,
+    Query(
+        alias="v",
+        pattern="^[0-9a-f]{1,64}$",
+        description="How the SHA-256 of its bytes begins, as playlists have it: no others are sent.",
+    ),
 ]
 Inline = Annotated[bool, Query(description="To be shown, not saved, where its type runs nothing in a browser.")]
 
@@ -86,10 +101,13 @@ def get_rendition(
     file_id: FileIdInPath,
     name: RenditionName,
     version: OfVersion = None,
+    of_bytes: OfBytes = None,
 ) -> Response:
     """A rendition's bytes, those of private files, too. A single range, and conditions, are answered."""
     record = live_record_of(platform, reader, file_id)
     rendition = rendition_of(platform, record, name, version)
+    if of_bytes is not None and not rendition.sha256.startswith(of_bytes):
+        raise NotFound(f"looking for the {name[:80]} of {record.file_path}", "it was replaced by another")
     found = platform.store.head(BucketRole.PROCESSED, rendition.stored_key)
     return rendition_response(request, platform.store, found, rendition.content_type)
 
@@ -135,10 +153,10 @@ def renditions_of(platform: APlatform, record: Record, version_id: str | None) -
 
 
 def rendition_of(platform: APlatform, record: Record, name: str, version_id: str | None) -> Rendition:
-    """One rendition by its name. Raises NotFound, which names those that there are."""
+    """One rendition by its name, or its key's last part. Raises NotFound, which names those that there are."""
     found = renditions_of(platform, record, version_id)
     for rendition in found:
-        if rendition.name == name:
+        if name in {rendition.name, file_name(rendition.key)}:
             return rendition
     there = ", ".join(rendition.name for rendition in found)
     why = f"there is none; there are: {there}" if there else "this version has no renditions"

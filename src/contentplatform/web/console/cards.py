@@ -110,7 +110,7 @@ def edge_url(platform: Platform, record: Record, rendition: Rendition) -> str:
 
 
 def session_url(record: Record, name: str) -> str:
-    """Where somebody who is signed in gets a rendition."""
+    """Where somebody who is signed in gets a rendition; a playlist's neighbours are reached from there, too."""
     return f"/api/v1/files/{record.file_id}/renditions/{quote(name)}?version={quote(record.version_id, safe='')}"
 
 

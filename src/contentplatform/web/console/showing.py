@@ -13,7 +13,7 @@ from contentplatform.errors import PlatformError
 from contentplatform.media import MediaKind
 from contentplatform.web.access import PRIVATE, public_url
 from contentplatform.web.console import words
-from contentplatform.web.console.cards import edge_url, rendition_url
+from contentplatform.web.console.cards import rendition_url
 
 _TEXT_LIMIT_BYTES: Final = 40_000
 _FILM_RUNGS: Final = ("1080p", "720p", "480p")
@@ -102,8 +102,8 @@ def stage_of(platform: Platform, record: Record) -> Stage:
         return Stage(
             "video",
             picture=url("poster"),
-            stream=_streamed(platform, record, there.get("hls")),
-            board=_streamed(platform, record, there.get("storyboard-vtt")),
+            stream=url("hls"),
+            board=url("storyboard-vtt"),
             sources=tuple(Source(name, url(name), "video/mp4") for name in _FILM_RUNGS if name in there),
             tracks=tuple(_tracks(platform, record, there)),
         )
@@ -125,11 +125,6 @@ def _picture_stage(record: Record, medium: str, full: str) -> Stage:
         height=height if isinstance(height, int) else 0,
         is_clear=bool(facts.get("transparent")),
     )
-
-
-def _streamed(platform: Platform, record: Record, rendition: Rendition | None) -> str:
-    """A rendition that leads to its neighbours by their names: those are on the edge only."""
-    return "" if rendition is None else edge_url(platform, record, rendition)
 
 
 def _tracks(platform: Platform, record: Record, there: Mapping[str, Rendition]) -> Iterator[Track]:
