@@ -10,10 +10,12 @@ from io import BytesIO
 from typing import Any, Final
 from urllib.parse import urljoin
 
+import click
 import pytest
 
 from contentplatform.accounts.port import Role
 from contentplatform.catalog.port import Rendition
+from contentplatform.cli.main import cli
 from contentplatform.errors import ErrorCode
 from contentplatform.media import MediaKind, ProcessingStatus, file_id
 from contentplatform.storage.port import BucketRole, PutOptions
@@ -446,6 +448,14 @@ def test_what_waits_says_why_and_can_be_cancelled_and_tried_again(site: ConsoleS
     assert "cancelled by emil" in site.editor.done("/activity/cancel", {"name": run.name}).text
     assert "cancelled by emil" in site.editor.page(f"/activity/{run.name}").text
     assert "1 file will be processed again" in site.editor.done("/activity/retry", {"name": run.name}).text
+
+
+def test_the_sign_in_page_names_a_command_that_there_is(site: ConsoleSite) -> None:
+    found = re.search(r"<code>contentplatform (\S+) (\S+) NAME</code>", site.nobody.get("/sign-in").text)
+    assert found is not None
+    group = cli.commands[found[1]]
+    assert isinstance(group, click.Group)
+    assert [each.name for each in group.commands[found[2]].params if isinstance(each, click.Argument)] == ["name"]
 
 
 def test_the_edge_forgets_what_it_is_told_to(site: ConsoleSite) -> None:

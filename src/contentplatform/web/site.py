@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
@@ -85,7 +86,7 @@ def open_site(
 
 def _quick(edge: EdgeApp, forwarding: Forwarding) -> Quick:
     """What the edge answers at once, to a request as it came from the outermost proxy."""
-    return lambda scope: edge.quick(forwarding.seen(scope))
+    return Quick(lambda scope: edge.asked(forwarding.seen(scope)), edge.quick)
 
 
 class Junction:
@@ -155,8 +156,9 @@ def _first_start(home: Home) -> tuple[str, ...]:
     password = home.platform.accounts.ensure_administrator()
     if password is None:
         return ()
+    command = shlex.join(("contentplatform", "--data", str(home.platform.settings.data_folder.absolute())))
     return (
         "This is the first start. Sign in as `admin` with this password, which is shown only now:",
         f"    {password}",
-        "Lost it? `contentplatform users reset-password admin` makes another.",
+        f"Lost it? `{command} users reset-password admin` asks for another.",
     )
