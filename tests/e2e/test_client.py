@@ -70,6 +70,22 @@ def through(site: ApiSite, meets: Callable[[httpx.Request, int], str]) -> tuple[
 # -- what it gives back --------------------------------------------------------------------------------------------
 
 
+def test_what_was_stored_has_its_record_once_it_is_taken_in(site: ApiSite) -> None:
+    """As the API's page promises: until then there is none, or the one of the version before."""
+    path, versions = "/api/v1/files/by-key/soon.txt", [""]
+    for body in (b"one", b"another"):
+        stored = site.editor.ask("PUT", path, content=body)
+        assert stored.status_code == 201
+        where = stored.headers["location"]
+        if versions[-1]:
+            assert site.editor.json("GET", where)["version_id"] == versions[-1]
+        else:
+            site.editor.problem("GET", where, 404)
+        site.home.take_in_all()
+        versions.append(stored.json()["version_id"])
+        assert site.editor.json("GET", where)["version_id"] == versions[-1] != versions[-2]
+
+
 def test_it_knows_for_whom_it_asks_and_what_answers(client: Client) -> None:
     me = client.me()
     assert (me.name, me.role, me.scopes, me.folder) == ("emil", "editor", frozenset({"read", "write"}), "")
