@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,6 +25,29 @@ NO_MOUNT: Final = "no right to mount a small file system here"
 NO_CHROMIUM: Final = "no Chromium on this machine"
 ALLOWED_SKIPS: Final = frozenset({NO_REAL_MEDIA, NO_MOUNT, NO_CHROMIUM})
 """Nothing else may be skipped: any other skip is reported as a failure."""
+
+MEMORY: Final = Path("/dev/shm")
+MEMORY_BYTES: Final = 4 << 30
+"""So much of it is free where a run may take it: many times what the tests of two processes hold at once."""
+TEMPORARY_VARIABLE: Final = "PYTEST_DEBUG_TEMPROOT"
+"""Where pytest makes its folders."""
+
+
+def temporary_root() -> Path:
+    """Where tests make folders: in memory, where there is plenty of it and nobody chose another place.
+
+    Thousands of commits are synced in a run. A disk takes most of the time of many tests for that, and none can tell
+    whether it did: where the power fails, what was synced is what the file layer noted.
+    """
+    ordinary = Path(tempfile.gettempdir())
+    if TEMPORARY_VARIABLE in os.environ or "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK):
+        return Path(os.environ.get(TEMPORARY_VARIABLE, ordinary))
+    is_fit = shutil.disk_usage(MEMORY).free >= MEMORY_BYTES and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
+    return MEMORY if is_fit else ordinary
+
+
+# Before pytest makes its own; the processes of a distributed run inherit it.
+os.environ[TEMPORARY_VARIABLE] = str(temporary_root())
 
 # How fast an example is made or tried says something of the machine, and nothing of what is tested.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from conftest import temporary_root
 from contentplatform.drivers.crashpoint import POINTS
 from faults.store_driver import GRACE_SECONDS, DrivenStore
 
@@ -85,7 +86,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self._folder = tempfile.TemporaryDirectory(prefix="store-machine-")
+        self._folder = tempfile.TemporaryDirectory(prefix="store-machine-", dir=temporary_root())
         self.store = DrivenStore(Path(self._folder.name))
 
     def teardown(self) -> None:
