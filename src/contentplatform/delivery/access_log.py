@@ -53,11 +53,14 @@ FIELD_LIMIT: Final = 2_048
 """Longest value of a field that a viewer chooses, in characters of the log."""
 WAITING_LIMIT: Final = 200_000
 """Lines that wait in memory while the disk takes none; the oldest go first."""
+HEADER_EXTRA_BYTES: Final = 4
+"""Of a header, beside its name and value."""
 _LINE_BYTES: Final = 16
 """Of a request's first line, beside its address."""
 _TOGETHER: Final = 2_000
 _HOUR_LENGTH: Final = len("2030-01-31\t23")
 _SHORTEST_SECONDS: Final = 0.000_5
+_STATUS_LENGTH: Final = 3
 _NO_CLIENT: Final = ("", 0)
 _SAFE: Final = re.compile(rb"[!$&()*+,\-./0-9:;=?@A-Z_a-z]*")
 _SAFE_IN_ADDRESS: Final = re.compile(rb"[!$%&()*+,\-./0-9:;=?@A-Z_a-z~]*")
@@ -117,8 +120,36 @@ def fixed_of_file(path: bytes, query: bytes, status: int, content_type: str, len
     return Fixed(asked, _query(query), "Hit", f"{_type(content_type)}\t{length}\t-\t-\n")
 
 
+def fixed_of_part(whole: Fixed, part: Slice) -> Fixed:
+    """Of a part of the file."""
+    content_type = whole.content.partition("\t")[0]
+    content = f"{content_type}\t{part.length}\t{part.first}\t{part.last}\n"
+    return Fixed(f"{whole.asked[:-_STATUS_LENGTH]}206", whole.query, whole.result, content)
+
+
+def fixed_of_hang_up(whole: Fixed) -> Fixed:
+    """Of a viewer that hung up before it had everything."""
+    return Fixed(f"{whole.asked[:-_STATUS_LENGTH]}000", whole.query, "Error", "text/plain\t0\t-\t-\n")
+
+
 def _asked(method: str, path: str, status: int) -> str:
     return f"{method}\t{HOST_NAME}\t{path}\t{status:03}"
+
+
+class Asker(NamedTuple):
+    """What of a line is the same for every request that one client makes with the same headers."""
+
+    address: str
+    sent_by: str
+    """Referer and user agent."""
+    host: str
+    """And the scheme."""
+    forwarded: str
+    version: str
+    received_bytes: int
+    """Of the headers."""
+    port: int
+    """0: the client is one that a proxy told of."""
 
 
 # -- lines ----------------------------------------------------------------------------------------------------------
@@ -137,9 +168,12 @@ class Lines:
         scope, part = exchange.scope, exchange.part
         begin, end = (str(part.first), str(part.last)) if part is not None else (_NONE, _NONE)
         content_type, length = exchange.content_type, exchange.content_length
+        asker = self.asker(scope)
         return self.line_of(
-            exchange.at,
-            scope,
+            self.second_of(exchange.at),
+            asker,
+            asker.port,
+            len(scope.get("raw_path", b"")) + len(scope["query_string"]),
             exchange.sent_bytes,
             Fixed(
                 _asked(_method(scope["method"]), address_field(scope.get("raw_path", b"")), exchange.status),
@@ -147,26 +181,17 @@ class Lines:
                 exchange.result,
                 f"{_type(content_type)}\t{length}\t{begin}\t{end}\n",
             ),
-            exchange.request_id,
-            exchange.taken_seconds,
-            exchange.first_byte_seconds,
+            request_id=exchange.request_id,
+            taken=exchange.taken_seconds,
+            first=exchange.first_byte_seconds,
         )
 
-    def line_of(
-        self,
-        at: datetime,
-        scope: Mapping[str, Any],
-        sent_bytes: int,
-        fixed: Fixed,
-        request_id: str,
-        taken: float,
-        first: float,
-    ) -> bytes:
-        """The same, of what is known already and what is not."""
+    def asker(self, scope: Mapping[str, Any]) -> Asker:
+        """Who asks, and with what; everything of the request but what it asks for."""
         host = agent = referer = forwarded = b""
-        received = _LINE_BYTES + len(scope.get("raw_path", b"")) + len(scope["query_string"])
+        received = _LINE_BYTES
         for name, value in scope["headers"]:
-            received += len(name) + len(value) + 4
+            received += len(name) + len(value) + HEADER_EXTRA_BYTES
             if name == b"host":
                 host = value
             elif name == b"user-agent":
@@ -176,16 +201,44 @@ class Lines:
             elif name == b"x-forwarded-for":
                 forwarded = value
         address, port = scope.get("client") or _NO_CLIENT
+        return Asker(
+            masked(address, self._addresses),
+            f"{field(referer)}\t{field(agent)}",
+            f"{field(host)}\t{scope.get('scheme', 'http')}",
+            self._forwarded(forwarded) if forwarded else _NONE,
+            f"HTTP/{scope.get('http_version', '1.1')}",
+            received,
+            port,
+        )
+
+    def second_of(self, at: datetime) -> str:
+        """Date and time, as a line begins with."""
         known = (at.second, at.minute, at.hour, at.day)
         if known != self._known:
             self._known, self._second = known, at.strftime("%Y-%m-%d\t%H:%M:%S")
+        return self._second
+
+    def line_of(
+        self,
+        second: str,
+        asker: Asker,
+        port: int,
+        address_bytes: int,
+        sent_bytes: int,
+        fixed: Fixed,
+        *,
+        request_id: str,
+        taken: float,
+        first: float,
+    ) -> bytes:
+        """The same, of what is known already and what is not; ``address_bytes`` are those that told what was asked."""
+        address, sent_by, host, forwarded, version, received, told_port = asker
         asked, query, result, content = fixed
+        whole = _seconds(taken)
         return (
-            f"{self._second}\t{EDGE_NAME}\t{sent_bytes}\t{masked(address, self._addresses)}\t{asked}"
-            f"\t{field(referer)}\t{field(agent)}\t{query}\t-\t{result}\t{request_id}\t{field(host)}"
-            f"\t{scope.get('scheme', 'http')}\t{received}\t{_seconds(taken)}"
-            f"\t{self._forwarded(forwarded) if forwarded else _NONE}\t-\t-\t{result}"
-            f"\tHTTP/{scope.get('http_version', '1.1')}\t-\t-\t{port}\t{_seconds(first)}\t{result}\t{content}"
+            f"{second}\t{EDGE_NAME}\t{sent_bytes}\t{address}\t{asked}\t{sent_by}\t{query}\t-\t{result}\t{request_id}"
+            f"\t{host}\t{received + address_bytes}\t{whole}\t{forwarded}\t-\t-\t{result}\t{version}\t-\t-"
+            f"\t{port if told_port else 0}\t{whole if first == taken else _seconds(first)}\t{result}\t{content}"
         ).encode("ascii")
 
     def _forwarded(self, value: bytes) -> str:

@@ -39,10 +39,14 @@ class Face:
     not_modified: Headers
     header_bytes: int
     not_modified_bytes: int
+    part_bytes: int
+    """Of the headers of a part, without what tells which part."""
     quoted_etag: bytes
     wire: bytes
     """Status line and headers as HTTP/1.1 writes them, without the blank line behind them."""
     wire_not_modified: bytes
+    wire_part: bytes
+    """Of an answer with a part of the file, without what tells which part."""
     line: Fixed
     """What the access log says of it each time."""
     line_not_modified: Fixed
@@ -75,6 +79,8 @@ class HotFile:
         if known is None:
             content = self.packed if packed and self.packed is not None else self.content
             headers = of_content(content, secure=secure)
+            of_part = tuple(header for header in headers if header[0] != b"content-length")
+            length = len(content.body) if self.opened is None else self.opened.size_bytes
             not_modified = of_not_modified(content, secure=secure)
             known = self.faces[secure, packed] = Face(
                 content,
@@ -82,10 +88,12 @@ class HotFile:
                 not_modified,
                 size_of(headers),
                 size_of(not_modified),
+                size_of(of_part),
                 f'"{content.etag}"'.encode("ascii"),
                 _wire(b"200 OK", headers),
                 _wire(b"304 Not Modified", not_modified),
-                fixed_of_file(*self.alias, 200, content.content_type, len(content.body)),
+                _wire(b"206 Partial Content", of_part),
+                fixed_of_file(*self.alias, 200, content.content_type, length),
                 fixed_of_file(*self.alias, 304, content.content_type, 0),
             )
         return known

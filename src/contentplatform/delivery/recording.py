@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 
 from contentplatform import log
 from contentplatform.clock import Clock
-from contentplatform.delivery.access_log import AccessLog, Addresses, Exchange, Fixed, Lines
+from contentplatform.delivery.access_log import AccessLog, Addresses, Asker, Exchange, Fixed, Lines
 from contentplatform.delivery.statistics import NOTED_LIMIT, EdgeStatistics, Tally
 from contentplatform.errors import PlatformError
 
@@ -42,6 +41,8 @@ class EdgeRecorder:
         self._lines: list[bytes] = []
         self._counted: dict[tuple[str, int], Tally] = {}
         self._asked_for: set[str] = set()
+        self._second = ""
+        self._second_ends = float("-inf")
         self._lock = threading.Lock()  # held for an instant only
         self._saved_seconds = clock.monotonic_seconds()
         self._stopping = threading.Event()
@@ -52,21 +53,53 @@ class EdgeRecorder:
         line = self._format.line(exchange) if self._log is not None else b""
         self._note(exchange.result, exchange.status, exchange.sent_bytes, exchange.original, line)
 
+    def asker(self, scope: Mapping[str, Any]) -> Asker:
+        """Who asks, for ``note_file``."""
+        return self._format.asker(scope)
+
     def note_file(
         self,
-        at: datetime,
-        scope: Mapping[str, Any],
-        status: int,
-        sent_bytes: int,
-        fixed: Fixed,
+        ended: float,
+        asker: Asker,
+        port: int,
+        address_bytes: int,
+        answer: tuple[int, int, Fixed],
+        *,
         request_id: str,
         taken: float,
+        first: float,
         original: str,
     ) -> None:
-        """The same of a kept file, of which most is known already. Quicker."""
+        """The same of a kept file, of which most is known already. Quicker.
+
+        Args:
+            ended: now, by the monotonic clock; the other one is asked once a second.
+            asker: who asks.
+            port: the client's.
+            address_bytes: those of the request that tell what is asked for.
+            answer: status, bytes sent, and what a line says of it each time.
+            request_id: harmless in a line.
+            taken: seconds until all was sent.
+            first: seconds until the first byte was.
+            original: the key of the original.
+        """
+        status, sent_bytes, fixed = answer
         line = b""
         if self._log is not None:
-            line = self._format.line_of(at, scope, sent_bytes, fixed, request_id, taken, taken)
+            if ended >= self._second_ends:
+                now = self._clock.now()
+                self._second, self._second_ends = self._format.second_of(now), ended + 1 - now.microsecond / 1e6
+            line = self._format.line_of(
+                self._second,
+                asker,
+                port,
+                address_bytes,
+                sent_bytes,
+                fixed,
+                request_id=request_id,
+                taken=taken,
+                first=first,
+            )
         self._note(fixed.result, status, sent_bytes, original, line)
 
     def _note(self, result: str, status: int, sent_bytes: int, original: str, line: bytes) -> None:

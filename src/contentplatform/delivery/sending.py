@@ -14,8 +14,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from contentplatform.clock import Clock, IdSource
-from contentplatform.delivery.access_log import Exchange
+from contentplatform.delivery.access_log import Exchange, fixed_of_hang_up, fixed_of_part
 from contentplatform.delivery.answers import Content, Headers, Refusal, Request, Result
+from contentplatform.delivery.asking import Asked, AtOnce, FilePart
 from contentplatform.delivery.conditions import Outcome, outcome, range_applies
 from contentplatform.delivery.headers import of_content, of_not_modified, of_options, of_refusal, x_cache
 from contentplatform.delivery.hot import Face, HotFile, size_of
@@ -87,24 +88,99 @@ class Sender:
         await send({"type": "http.response.body", "body": body})
         self._note_face(scope, file, face, str(result), identifier, started, whole=whole)
 
-    def quickly(self, scope: Scope, file: HotFile, face: Face, started: float, *, whole: bool) -> tuple[bytes, bytes]:
-        """The same as text for the wire: everything before the blank line, and the body. Noted as sent."""
+    def quickly(
+        self, asked: Asked, port: int, address_bytes: int, file: HotFile, face: Face, started: float, *, whole: bool
+    ) -> AtOnce:
+        """The same as text for the wire. Noted as sent."""
         identifier = self._request_id()
-        self._note_face(scope, file, face, "Hit", identifier, started, whole=whole)
+        ended = self._clock.monotonic_seconds()
+        taken = ended - started
         if whole:
-            return b"%sx-request-id: %s\r\n" % (face.wire, identifier.encode("ascii")), face.content.body
-        return b"%sx-request-id: %s\r\n" % (face.wire_not_modified, identifier.encode("ascii")), b""
+            wire, body, line, status = face.wire, face.content.body, face.line, 200
+            sent = face.header_bytes + len(body)
+        else:
+            wire, body, line, status = face.wire_not_modified, b"", face.line_not_modified, 304
+            sent = face.not_modified_bytes
+        self._recorder.note_file(
+            ended,
+            asked.asker,
+            port,
+            address_bytes,
+            (status, sent, line),
+            request_id=identifier,
+            taken=taken,
+            first=taken,
+            original=file.found.original,
+        )
+        return b"%sx-request-id: %s\r\n" % (wire, identifier.encode("ascii")), body
+
+    def quick_file(
+        self,
+        asked: Asked,
+        port: int,
+        address_bytes: int,
+        file: HotFile,
+        opened: OpenFile,
+        face: Face,
+        part: Slice | None,
+        *,
+        started: float,
+    ) -> AtOnce:
+        """A kept open file, or a part of it. Noted when it is sent, or the viewer has hung up."""
+        identifier = self._request_id()
+        if part is None:
+            wire, fixed, status, first, length = face.wire, face.line, 200, 0, opened.size_bytes
+            sent_bytes = face.header_bytes + length
+        else:
+            told = (part.length, part.content_range.encode("ascii"))
+            wire = b"%scontent-length: %d\r\ncontent-range: %s\r\n" % (face.wire_part, *told)
+            fixed, status, first, length = fixed_of_part(face.line, part), 206, part.first, part.length
+            sent_bytes = face.part_bytes + len(wire) - len(face.wire_part) + length
+        head = b"%sx-request-id: %s\r\n" % (wire, identifier.encode("ascii"))
+        begun = self._clock.monotonic_seconds() - started
+
+        def ended(is_sent: bool) -> None:  # noqa: FBT001 - a call-back
+            now = self._clock.monotonic_seconds()
+            taken, first_byte, told = now - started, begun, (status, sent_bytes, fixed)
+            original = file.found.original
+            if not is_sent:
+                first_byte, told, original = taken, (0, 0, fixed_of_hang_up(fixed)), ""
+            self._recorder.note_file(
+                now,
+                asked.asker,
+                port,
+                address_bytes,
+                told,
+                request_id=identifier,
+                taken=taken,
+                first=first_byte,
+                original=original,
+            )
+
+        return head, FilePart(opened, first, length, ended)
 
     def _note_face(
         self, scope: Scope, file: HotFile, face: Face, result: str, identifier: str, started: float, *, whole: bool
     ) -> None:
-        taken = self._clock.monotonic_seconds() - started
+        ended = self._clock.monotonic_seconds()
         fixed = face.line if whole else face.line_not_modified
         if result != fixed.result:
             fixed = fixed._replace(result=result)
         sent = face.header_bytes + len(face.content.body) if whole else face.not_modified_bytes
+        asker, taken = self._recorder.asker(scope), ended - started
+        address_bytes = len(scope.get("raw_path", b"")) + len(scope["query_string"])
         status = 200 if whole else 304
-        self._recorder.note_file(self._clock.now(), scope, status, sent, fixed, identifier, taken, file.found.original)
+        self._recorder.note_file(
+            ended,
+            asker,
+            asker.port,
+            address_bytes,
+            (status, sent, fixed),
+            request_id=identifier,
+            taken=taken,
+            first=taken,
+            original=file.found.original,
+        )
 
     async def hot_file(
         self,

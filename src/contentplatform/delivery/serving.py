@@ -24,14 +24,15 @@ from urllib.parse import parse_qsl, quote
 
 from contentplatform import log
 from contentplatform.clock import Clock, IdSource
-from contentplatform.delivery.access_log import AccessLog, Addresses
+from contentplatform.delivery.access_log import HEADER_EXTRA_BYTES, AccessLog, Addresses
 from contentplatform.delivery.answers import Content, Handler, Refusal, Request, Result
+from contentplatform.delivery.asking import Asked, AtOnce
 from contentplatform.delivery.attachments import disposition
 from contentplatform.delivery.headers import ALLOWED_METHODS, policy_of
 from contentplatform.delivery.hot import PACKED_TYPES, Alias, HotFile, HotFiles, kept
 from contentplatform.delivery.local import LocalEdge
 from contentplatform.delivery.origin import PROVED_AT_ONCE_BYTES, Found, OpenFile, Origin
-from contentplatform.delivery.ranges import Unsatisfiable, asked_for
+from contentplatform.delivery.ranges import Slice, Unsatisfiable, asked_for
 from contentplatform.delivery.recording import EdgeRecorder
 from contentplatform.delivery.rules import (
     DOWNLOAD_PARAMETER,
@@ -62,6 +63,8 @@ _PARAMETERS_LIMIT: Final = 16
 _PLAYLISTS: Final = frozenset({"application/vnd.apple.mpegurl", "text/vtt"})
 _ETAG_LENGTH: Final = 32
 _RETRY_SECONDS: Final = b"5"
+_NONE_MATCH_BYTES: Final = len(b"if-none-match") + HEADER_EXTRA_BYTES
+_RANGE_BYTES: Final = len(b"range") + HEADER_EXTRA_BYTES
 _SPECIAL: Final = frozenset(
     {
         b"if-match",
@@ -198,34 +201,71 @@ class EdgeApp:
         except OSError:
             self._sender.note_hang_up(scope, started)
 
-    def quick(self, scope: Scope) -> tuple[bytes, bytes] | None:
-        """The whole answer to a GET, as HTTP/1.1 writes it: all before the blank line, and the body. Never waits.
+    # -- at once, for a server that asks so (``web.quick``) -----------------------------------------------------------
 
-        None: ask by ASGI. A server that can (``web.quick``) spares its own work for what is kept and has not changed.
+    def asked(self, scope: Scope) -> Asked | None:
+        """What the headers ask for, ``If-None-Match`` and ``Range`` left out; None: more than is answered at once.
+
+        True of every request from this client's address with these headers. None, too, where nothing is kept.
+        """
+        if (scope["raw_path"], scope["query_string"]) not in self._hot:
+            return None
+        accepted = None
+        for name, value in scope["headers"]:
+            if name == b"accept-encoding":
+                if accepted is not None:
+                    return None
+                accepted = value
+            elif name in _SPECIAL:
+                return None
+        packs = accepted is not None and takes_gzip(accepted)
+        return Asked(packs, self._sender.is_secure(scope), self._recorder.asker(scope))
+
+    def quick(
+        self, asked: Asked, path: bytes, query: bytes, none_match: bytes, wanted_range: bytes, port: int
+    ) -> AtOnce | None:
+        """The whole answer to a GET. Never waits.
+
+        None: ask by ASGI. A server that can spares its own work for what is kept and has not changed.
+
+        Args:
+            asked: what the headers ask for.
+            path: percent-encoded, as it came.
+            query: the same.
+            none_match: the value of ``If-None-Match``; empty: there is none.
+            wanted_range: the value of ``Range``.
+            port: the client's.
         """
         started = self._clock.monotonic_seconds()
-        alias = (scope["raw_path"], scope["query_string"])
+        file = self._unchanged((path, query))
+        if file is None:
+            return None
+        face = file.face(secure=asked.is_secure, packed=asked.takes_gzip and file.packed is not None)
+        address_bytes = len(path) + len(query)
+        if wanted_range:
+            if file.opened is None or none_match or (part := _part_of(wanted_range, file.opened)) is None:
+                return None
+            address_bytes += len(wanted_range) + _RANGE_BYTES
+            return self._sender.quick_file(asked, port, address_bytes, file, file.opened, face, part, started=started)
+        if none_match:
+            if none_match != face.quoted_etag:
+                return None
+            address_bytes += len(none_match) + _NONE_MATCH_BYTES
+        elif file.opened is not None:
+            return self._sender.quick_file(asked, port, address_bytes, file, file.opened, face, None, started=started)
+        return self._sender.quickly(asked, port, address_bytes, file, face, started, whole=not none_match)
+
+    def _unchanged(self, alias: Alias) -> HotFile | None:
+        """What is kept and was looked at since the newest change."""
         if alias not in self._hot:
             return None
         try:
-            change = self._change()
+            # First: an invalidation may take the file away.
+            change = self._seen_change if self._asked_this_turn else self._change()
         except PlatformError:
             return None
         file = self._hot.get(alias)
-        if file is None or file.opened is not None or file.seen_change != change:
-            return None
-        none_match, packs = b"", False
-        for name, value in scope["headers"]:
-            if name == b"accept-encoding":
-                packs = file.packed is not None and takes_gzip(value)
-            elif name in _SPECIAL:
-                if name != b"if-none-match" or none_match:
-                    return None
-                none_match = value
-        face = file.face(secure=self._sender.is_secure(scope), packed=packs)
-        if none_match and none_match != face.quoted_etag:
-            return None
-        return self._sender.quickly(scope, file, face, started, whole=not none_match)
+        return file if file is not None and file.seen_change == change else None
 
     def _true_file(self, alias: Alias) -> tuple[HotFile | None, Result]:
         """What is kept and still true, and how that is known; what is not any more, is dropped."""
@@ -499,6 +539,14 @@ def _form(request: Request, file: HotFile) -> Content:
     if file.packed is None or request.header(b"range"):
         return file.content
     return file.packed if takes_gzip(request.header(b"accept-encoding").encode("latin-1")) else file.content
+
+
+def _part_of(wanted: bytes, opened: OpenFile) -> Slice | None:
+    """The part of a file that a range names; None: it names none."""
+    try:
+        return asked_for(wanted.decode("latin-1"), opened.size_bytes)
+    except Unsatisfiable:
+        return None
 
 
 def _with_signature(content: Content, parameters: dict[str, str]) -> Content:

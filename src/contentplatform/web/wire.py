@@ -69,6 +69,10 @@ class GuardedProtocol(QuickProtocol):
         self._header_bytes = 0
         super().on_message_complete()
 
+    def on_known_request(self) -> None:
+        self._forget_timer()
+        self._header_bytes = 0
+
     def _would_end(self, data: bytes) -> bool:
         """Whether the headers end in this piece, whose rest is a body then."""
         end = data.find(b"\r\n\r\n")
@@ -104,5 +108,5 @@ def guarded(header_timeout_seconds: float, quick: Quick | None = None) -> type[G
 
     ``quick`` answers at once what it can.
     """
-    told = {"header_timeout_seconds": header_timeout_seconds, "quick": None if quick is None else staticmethod(quick)}
+    told = {"header_timeout_seconds": header_timeout_seconds, "quick": quick, "known": {}}
     return type("Guarded", (GuardedProtocol,), told)

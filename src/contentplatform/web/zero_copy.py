@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 from asyncio import WriteTransport
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -83,9 +84,12 @@ async def _send_file(cycle: _Cycle, file: int, offset: int, count: int) -> None:
     connection = os.dup(transport.get_extra_info("socket").fileno())
     try:
         await _flushed(transport)
-        transfer = _Transfer(connection, file, offset, count)
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+        transfer = Transfer(loop, connection, file, offset, count, lambda fault: _settle(over, fault))
         try:
-            await transfer.run()
+            transfer.start()
+            await over
         finally:
             transfer.close()
         cycle.expected_content_length -= count
@@ -97,56 +101,104 @@ async def _send_file(cycle: _Cycle, file: int, offset: int, count: int) -> None:
         os.close(connection)
 
 
-class _Transfer:
-    """Bytes of a file on their way into a connection: each time that it has room, as many as it takes."""
+def _settle(over: asyncio.Future[None], fault: OSError | None) -> None:
+    if over.done():
+        return
+    if fault is None:
+        over.set_result(None)
+    else:
+        over.set_exception(fault)
 
-    def __init__(self, connection: int, file: int, offset: int, count: int) -> None:
+
+class Transfer:
+    """Bytes of a file on their way into a connection: each time that it has room, as many as it takes.
+
+    Args:
+        loop: whose thread this runs in.
+        connection: a descriptor of its own, which nobody else waits for.
+        file: an open file.
+        offset: where the bytes begin.
+        count: how many they are.
+        on_over: called once, when all bytes are with the kernel (None), or with why they can't be; not after ``close``.
+        head: what is sent before them.
+    """
+
+    __slots__ = ("_connection", "_end", "_file", "_head", "_loop", "_on_over", "_place", "_seen", "_waits", "_watch")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connection: int,
+        file: int,
+        offset: int,
+        count: int,
+        on_over: Callable[[OSError | None], None],
+        *,
+        head: bytes = b"",
+    ) -> None:
+        self._loop = loop
         self._connection = connection
         self._file = file
         self._place = offset
         self._end = offset + count
-        self._loop = asyncio.get_running_loop()
-        self._over: asyncio.Future[None] = self._loop.create_future()
-        self._seen_place = -1
+        self._on_over: Callable[[OSError | None], None] | None = on_over
+        self._head = head
+        self._seen: tuple[int, int] | None = None
+        self._waits = False
         self._watch: asyncio.TimerHandle | None = None
 
-    async def run(self) -> None:
-        """Return once all bytes are with the kernel. Raises OSError."""
-        if self._place < self._end:
-            self._step()
-            if not self._over.done():
-                self._loop.add_writer(self._connection, self._step)
-                self._look()
-            await self._over
+    def start(self) -> None:
+        """Send what the connection takes now, and the rest as it has room. It may be over when this returns."""
+        self._step()
+        if self._on_over is not None:
+            self._waits = True
+            self._loop.add_writer(self._connection, self._step)
+            self._look()
 
     def close(self) -> None:
-        """Wait for nothing any more. Idempotent."""
-        self._loop.remove_writer(self._connection)
+        """Wait for nothing any more, and tell nobody. Idempotent."""
+        self._on_over = None
+        if self._waits:
+            self._waits = False
+            self._loop.remove_writer(self._connection)
         if self._watch is not None:
             self._watch.cancel()
+            self._watch = None
 
     def _step(self) -> None:
-        if self._over.done():
+        if self._on_over is None:
             return
         try:
-            sent = os.sendfile(self._connection, self._file, self._place, min(self._end - self._place, _PIECE_BYTES))
+            if self._head:
+                self._head = self._head[os.write(self._connection, self._head) :]
+            if self._head:
+                return
+            left = self._end - self._place
+            sent = os.sendfile(self._connection, self._file, self._place, min(left, _PIECE_BYTES)) if left else 0
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self._over.set_exception(error)
+            self._ended(error)
             return
         self._place += sent
-        if sent == 0:  # the file was cut short: the viewer must not take this for the end
-            self._over.set_exception(ConnectionResetError("the file was cut short"))
-        elif self._place == self._end:
-            self._over.set_result(None)
+        if self._place == self._end:
+            self._ended(None)
+        elif sent == 0:  # the file was cut short: the viewer must not take this for the end
+            self._ended(ConnectionResetError("the file was cut short"))
 
     def _look(self) -> None:
-        if self._place == self._seen_place and not self._over.done():
-            self._over.set_exception(ConnectionResetError("the viewer takes nothing"))
+        seen = (self._place, len(self._head))
+        if seen == self._seen:
+            self._ended(ConnectionResetError("the viewer takes nothing"))
             return
-        self._seen_place = self._place
+        self._seen = seen
         self._watch = self._loop.call_later(STALLED_SECONDS, self._look)
+
+    def _ended(self, fault: OSError | None) -> None:
+        on_over = self._on_over
+        self.close()
+        if on_over is not None:
+            on_over(fault)
 
 
 async def _flushed(transport: WriteTransport) -> None:
