@@ -3,7 +3,8 @@
 #   scripts/prove-on-aws.sh [--data DIR] [--profile NAME] [--region REGION] [--yes] [--short] [--keep]
 # --yes    don't ask before it begins     --short  leave out what takes longer than half an hour
 # --keep   leave everything standing at the end; else it is deleted, after the suffix has been typed
-# Needs: contentplatform with its extra infra, the AWS command line, curl, python3. Exit status: 0 all proved, 1 not all.
+# Needs: contentplatform with its extra infra, the AWS command line, curl, python3, and port 18080 (or PROVE_PORT) free.
+# Exit status: 0 all proved, 1 not all.
 set -euo pipefail
 
 data="" profile="" region="" yes="" short="" keep=""
@@ -15,7 +16,7 @@ while (($#)); do
     --yes) yes=1; shift ;;
     --short) short=1; shift ;;
     --keep) keep=1; shift ;;
-    -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "there is no option $1; --help tells" >&2; exit 2 ;;
   esac
 done
@@ -143,9 +144,9 @@ films_sounds_and_documents_are_processed() {
     --query 'Jobs[].UserMetadata.execution' --output text | grep -q process-
 }
 
-asked() { # URL [STATUS]: ask the edge; headers and body are kept
+asked() { # URL [STATUS [OPTION…]]: ask the edge, with options of curl; headers and body are kept
   local status
-  status=$(curl -sS -o "$scratch/body" -D "$scratch/headers" -w '%{http_code}' "$1")
+  status=$(curl -sS -o "$scratch/body" -D "$scratch/headers" -w '%{http_code}' "${@:3}" "$1")
   [[ $status == "${2:-200}" ]] || { echo "$1 answered $status, not ${2:-200}" >&2; return 1; }
 }
 asked_and_hit() { asked "$1" && [[ $(header "$scratch/headers" x-cache) == *Hit* ]]; }
@@ -168,14 +169,82 @@ replaced_files_leave_the_edge() {
     grep -qv '^0$'
 }
 
-private_files_need_a_signature() {
-  local url="https://$domain/processed/thumbnails/private/$run/photo.png.jpg" signed
-  asked "$url" 403
-  (umask 077 && parameter /contentplatform/cloudfront/signing-key --with-decryption >"$scratch/key.pem")
-  signed=$(aws cloudfront sign --url "$url" --private-key "file://$scratch/key.pem" \
+signed() { # URL: the same with a signature for ten minutes
+  [[ -s $scratch/key.pem ]] ||
+    (umask 077 && parameter /contentplatform/cloudfront/signing-key --with-decryption >"$scratch/key.pem")
+  aws cloudfront sign --url "$1" --private-key "file://$scratch/key.pem" \
     --key-pair-id "$(parameter /contentplatform/cloudfront/key-pair-id)" \
-    --date-less-than "$(python3 -c 'import time; print(int(time.time()) + 600)')")
-  asked "$signed"
+    --date-less-than "$(python3 -c 'import time; print(int(time.time()) + 600)')"
+}
+
+private_files_need_a_signature() {
+  local url="https://$domain/processed/thumbnails/private/$run/photo.png.jpg"
+  asked "$url" 403
+  asked "$(signed "$url")"
+}
+
+pictures_are_made_on_the_fly() {
+  local format free function_url url="https://$domain/images/t_square-96/$run/photo.png"
+  for format in webp avif; do
+    asked "$url" 200 -H "Accept: image/$format"
+    [[ $(header "$scratch/headers" content-type) == "image/$format" ]]
+  done
+  until_true 5 asked_and_hit "$url"
+  for free in "w_200/$run/photo.png" "t_square-96/private/$run/photo.png"; do
+    asked "https://$domain/images/$free" 403
+    asked "$(signed "https://$domain/images/$free")"
+  done
+  # The edge signs its calls of the function: to anybody else its own address says no.
+  function_url=$(aws lambda get-function-url-config --region "$home_region" --function-name content-image-transformer \
+    --qualifier live --query FunctionUrl --output text)
+  asked "${function_url%/}/images/t_square-96/$run/photo.png" 403
+}
+
+# One upload over HTTP, from a server on this machine whose bytes go straight to S3.
+api() { # METHOD PATH [OPTION…]: ask that server, as the user of this step
+  curl -sS -f -X "$1" -H "@$scratch/token" "${@:3}" "http://127.0.0.1:$port/api/v1$2"
+}
+cut_parts() { # what each part has, where it goes, and what its request says, as files
+  python3 - "$scratch" <<'PYTHON'
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+whole = (folder / "direct.bin").read_bytes()
+for part in json.loads((folder / "upload.json").read_text())["parts"]:
+    name, begin = f"part-{part['number']}", part["first_byte"]
+    (folder / name).write_bytes(whole[begin : begin + part["size_bytes"]])
+    (folder / f"{name}.url").write_text(part["url"])
+    (folder / f"{name}.headers").write_text("".join(f"{header}: {value}\n" for header, value in part["headers"].items()))
+PYTHON
+}
+put_part() { # BODY PART STATUS: send S3 a body as this part
+  local status
+  status=$(curl -sS -o "$scratch/body" -w '%{http_code}' -T "$1" -H "@$2.headers" "$(<"$2.url")")
+  [[ $status == "$3" ]] || { echo "S3 answered $status, not $3" >&2; return 1; }
+}
+uploads_go_straight_to_s3() {
+  local port=${PROVE_PORT:-18080} user="prove-$$" key="$run/direct.bin" upload part served
+  "${CONTENTPLATFORM:-contentplatform}" ${data:+--data "$data"} --home aws serve --port "$port" >"$scratch/served" 2>&1 &
+  served=$!
+  trap "kill $served 2>/dev/null || true; wait $served || true; on_aws users remove $user --yes >/dev/null || true" EXIT
+  until_true 8 curl -sS -f -o /dev/null "http://127.0.0.1:$port/health/ready"
+  on_aws users add "$user" --role editor --generate >/dev/null
+  (umask 077 && printf 'Authorization: Bearer %s\n' \
+    "$(on_aws tokens add "$user" direct --scope read --scope write --days 1)" >"$scratch/token")
+  head -c 20000000 /dev/urandom >"$scratch/direct.bin"
+  api POST /uploads -H 'Content-Type: application/json' \
+    -d "{\"key\": \"$key\", \"size_bytes\": 20000000, \"direct\": true}" >"$scratch/upload.json"
+  [[ $(field direct <"$scratch/upload.json") == True ]]
+  upload=$(field id <"$scratch/upload.json")
+  cut_parts
+  printf 'x' >"$scratch/other"
+  put_part "$scratch/other" "$scratch/part-1" 403 # its address is signed for so many bytes
+  for part in "$scratch"/part-*.url; do put_part "${part%.url}" "${part%.url}" 200; done
+  api POST "/uploads/$upload/complete" >"$scratch/upload.json"
+  is_there "$primary" "$key" --region "$home_region"
+  [[ $(field VersionId <"$scratch/head.json") == "$(field version_id <"$scratch/upload.json")" ]]
+  until_true 40 on_aws show "$key" >/dev/null
+  on_aws get "$key" -o "$scratch/direct-back.bin"
+  cmp "$scratch/direct.bin" "$scratch/direct-back.bin"
 }
 
 second_copy_is_there() {
@@ -307,6 +376,8 @@ prove "MediaConvert encoded a film, a sound and a document are processed" films_
 prove "the edge serves, caches, and sends to HTTPS" edge_caches
 prove "a replaced file leaves the edge's cache" replaced_files_leave_the_edge
 prove "private files need a signature, and get one" private_files_need_a_signature
+prove "pictures are made on the fly, by the edge alone" pictures_are_made_on_the_fly
+prove "an upload's parts go straight to S3, and no other bytes" uploads_go_straight_to_s3
 prove "the second copy arrives in $backup_region, as GLACIER_IR, the same version" second_copy_is_there
 prove "the lifecycle rule is in force" lifecycle_is_in_force
 prove "Athena answers" athena_answers

@@ -10,6 +10,8 @@ from pathlib import Path
 WRONG = frozenset(os.environ["STAND_IN_WRONG"].split(";"))
 STATE = Path(os.environ["STAND_IN_STATE"])
 OUTPUTS = {"account_id": "111122223333", "region": "eu-west-1", "backup_region": "eu-north-1", "bucket_suffix": "x"}
+TOKEN = "secret-of-a-token"
+PART_BYTES = {1: 12_000_000, 2: 8_000_000}
 
 
 def say(text: str) -> None:
@@ -36,10 +38,18 @@ def after(arguments: list[str], option: str) -> str:
 
 
 def contentplatform(arguments: list[str]) -> int:
-    words = [word for word in arguments if word in {"deploy", "destroy", "outputs", "verify", "get", "show"}]
+    known = {"deploy", "destroy", "outputs", "verify", "get", "show", "serve", "users", "tokens"}
+    words = [word for word in arguments if word in known]
     called = f"contentplatform {words[0]}" + (" --delete-data" if "--delete-data" in arguments else "")
+    if words[0] == "get" and any(word.endswith("direct.bin") for word in arguments):
+        parts = (STATE / f"direct-{number}" for number in PART_BYTES)
+        body = b"" if "contentplatform get direct" in WRONG else b"".join(part.read_bytes() for part in parts)
+        Path(after(arguments, "-o")).write_bytes(body)
+        return 0
     if called in WRONG:
         return 1
+    if words[0] == "tokens":
+        say(TOKEN)
     if words[0] == "outputs":
         say(json.dumps(OUTPUTS))
     if words[0] == "get":
@@ -47,13 +57,72 @@ def contentplatform(arguments: list[str]) -> int:
     return 0
 
 
+def told(arguments: list[str]) -> dict[str, str]:
+    """The headers of a request, those in files, too."""
+    given = [arguments[at + 1] for at, word in enumerate(arguments) if word == "-H"]
+    lines = [line for each in given for line in (Path(each[1:]).read_text() if each[0] == "@" else each).splitlines()]
+    return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+
+
+def server(arguments: list[str]) -> int:
+    """A server of ours, which takes uploads whose parts go to S3."""
+    path = arguments[-1].partition("/api/v1")[2]
+    if "contentplatform serve" in WRONG:
+        return 7
+    if not path:
+        return 0
+    if told(arguments).get("authorization") != f"Bearer {TOKEN}":
+        return 22
+    parts, begin = [], 0
+    for number, size in PART_BYTES.items():
+        url = f"https://s3.example/key?partNumber={number}"
+        parts.append(
+            {"number": number, "first_byte": begin, "size_bytes": size, "url": url, "headers": {"x-owner": "me"}}
+        )
+        begin += size
+    version_id = {"/uploads": None, "/uploads/u1/complete": "v1"}[path]
+    begun = {"id": "u1", "direct": True, "version_id": version_id, "parts": parts}
+    say(json.dumps(begun))
+    return 0
+
+
+def part(arguments: list[str]) -> int:
+    """S3, as it takes one part: so many bytes as were signed for, in the bucket of whom it was signed for."""
+    number = int(arguments[-1].rpartition("=")[2])
+    body = Path(after(arguments, "-T")).read_bytes()
+    is_signed = len(body) == PART_BYTES[number] and told(arguments) == {"x-owner": "me"}
+    if is_signed:
+        (STATE / f"direct-{number}").write_bytes(body)
+    taken = "curl part" not in WRONG if is_signed else "curl other part" in WRONG
+    sys.stdout.write("200" if taken else "403")
+    return 0
+
+
+def picture(arguments: list[str]) -> tuple[str, str]:
+    """Status and type of a picture on the fly."""
+    url = arguments[-1]
+    is_free = "/w_" in url or "/private/" in url
+    is_refused = is_free and "Signature=" not in url and "curl free" not in WRONG
+    if "lambda-url" in url:
+        is_refused = "curl function" not in WRONG
+    wanted = told(arguments).get("accept", "image/jpeg")
+    return "403" if is_refused else "200", "image/jpeg" if "curl picture" in WRONG else wanted
+
+
 def curl(arguments: list[str]) -> int:
     url = arguments[-1]
+    if url.startswith("http://127.0.0.1:"):
+        return server(arguments)
+    if "partNumber=" in url:
+        return part(arguments)
+    kind = "image/jpeg"
     status, cache, body = "200", "Hit from cloudfront", (STATE / "uploaded").read_bytes()
     if "curl stale" in WRONG:
         body = b"ever the same"
     if url.startswith("http:"):
         status = "301"
+    elif "/images/" in url:
+        status, kind = picture(arguments)
     elif url.endswith("nothing.jpg") or (
         "/private/" in url and "Signature=" not in url and "curl unsigned" not in WRONG
     ):
@@ -61,7 +130,7 @@ def curl(arguments: list[str]) -> int:
     if "curl miss" in WRONG:
         cache = "Miss from cloudfront"
     Path(after(arguments, "-o")).write_bytes(body)
-    Path(after(arguments, "-D")).write_text(f"HTTP/2 {status}\r\nX-Cache: {cache}\r\n", "ascii")
+    Path(after(arguments, "-D")).write_text(f"HTTP/2 {status}\r\nX-Cache: {cache}\r\nContent-Type: {kind}\r\n", "ascii")
     sys.stdout.write(status)
     return 0
 
@@ -84,6 +153,7 @@ def aws(arguments: list[str]) -> int:
         "cloudfront list-invalidations": "2",
         "cloudfront sign": f"{after(arguments, '--url')}?Expires=1&Signature=x&Key-Pair-Id=y",
         "s3api get-bucket-lifecycle-configuration": "30\tSTANDARD_IA\n90\tGLACIER_IR\n365\tGLACIER\n1095\tDEEP_ARCHIVE",
+        "lambda get-function-url-config": "https://pictures.lambda-url.eu-west-1.on.aws/",
         "athena start-query-execution": "an-id",
         "athena get-query-execution": "SUCCEEDED",
         "cloudwatch describe-alarms": "",

@@ -18,7 +18,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 SCRIPT: Final = ROOT / "scripts" / "prove-on-aws.sh"
 STAND_IN: Final = Path(__file__).with_name("aws_stand_in.py")
 TOOLS: Final = ("aws", "contentplatform", "curl")
-STEPS: Final = 18
+STEPS: Final = 20
 
 
 @pytest.fixture
@@ -67,6 +67,7 @@ def test_where_all_is_well_every_step_passes(tools: Path) -> None:
     assert outcomes(said)["FAIL"] == [], said
     assert (status, len(outcomes(said)["PASS"])) == (0, STEPS), said
     assert f"{STEPS} proved, 0 not." in said
+    assert not any("secret-of-a-token" in call for call in calls)
     assert calls[0] == "aws sts get-caller-identity --query Account --output text"
     assert "contentplatform destroy --region eu-west-1 --profile mine --delete-data" in calls
 
@@ -78,6 +79,8 @@ WRONG: Final = {
     "curl miss": "the edge serves, caches",
     "curl stale": "a replaced file leaves",
     "curl unsigned": "private files need a signature",
+    "curl function": "pictures are made on the fly",
+    "curl part": "an upload's parts go straight",
     "s3api head-object class": "the second copy arrives",
     "s3api get-bucket-lifecycle-configuration": "the lifecycle rule",
     "athena get-query-execution": "Athena answers",
@@ -104,6 +107,25 @@ def test_one_wrong_answer_fails_its_own_step_alone(tools: Path) -> None:
     status, said, _ = prove(tools, "--yes", "--short", wrong="s3api head-object class")
     [failed] = outcomes(said)["FAIL"]
     assert (status, failed.startswith("the second copy arrives")) == (1, True), said
+
+
+@pytest.mark.parametrize(
+    ("picture", "part"),
+    [
+        ("curl picture", "curl part"),
+        ("curl free", "curl other part"),
+        ("curl function", "contentplatform serve"),
+        ("lambda get-function-url-config", "contentplatform get direct"),
+    ],
+)
+def test_pictures_on_the_fly_and_direct_uploads_are_looked_at_from_all_sides(
+    tools: Path, picture: str, part: str
+) -> None:
+    _, said, calls = prove(tools, "--yes", "--short", wrong=f"{picture};{part}")
+    one, other = outcomes(said)["FAIL"]
+    assert one.startswith("pictures are made on the fly"), said
+    assert other.startswith("an upload's parts go straight"), said
+    assert any(" users remove prove-" in call for call in calls)
 
 
 def test_a_deployment_that_fails_ends_it(tools: Path) -> None:
