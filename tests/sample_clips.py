@@ -45,7 +45,7 @@ def folder() -> Path:
 def ffmpeg(*arguments: str) -> None:
     """Run the ffmpeg program; its words are in the error where it fails."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-v", "error", "-y", *arguments]
-    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=120)
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=300)
     if ended.returncode:
         raise AssertionError(f"ffmpeg {' '.join(arguments)}: {ended.stderr.decode(errors='replace')[-2000:]}")
 

@@ -41,7 +41,7 @@ def measured(path: Path) -> dict[str, float]:
     """Loudness as the ffmpeg program's ``ebur128`` sees it: ``I``, ``LRA``, ``Peak``."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-i", str(path), "-map", "0:a"]
     command += ["-af", "ebur128=peak=true", "-f", "null", "-"]
-    told = subprocess.run(command, capture_output=True, check=True, timeout=60).stderr.decode()
+    told = subprocess.run(command, capture_output=True, check=True, timeout=300).stderr.decode()
     summary = told[told.rindex("Summary:") :]
     return {name: float(value) for name, value in re.findall(r"^\s+(I|LRA|Peak):\s+(-?[\d.]+)", summary, re.MULTILINE)}
 

@@ -24,7 +24,7 @@ _QUIET: Final = (
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
 )
-_PATIENCE_MILLISECONDS: Final = 20_000
+_PATIENCE_MILLISECONDS: Final = 180_000
 DESKTOP: Final = {"width": 1280, "height": 800}
 PHONE: Final = {"width": 390, "height": 844}
 _DROP: Final = """
@@ -57,7 +57,7 @@ def serving(folder: Path) -> Iterator[tuple[str, str]]:
             yield json.loads(document)["url"], password[1]
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(300)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from contentplatform.media import file_id
 
 JPEG: Final = "image/jpeg"
 WORDS: Final = "The tide comes in at noon"
-_LONG_MILLISECONDS: Final = 90_000
+_LONG_MILLISECONDS: Final = 300_000
 """A film is encoded meanwhile."""
 
 

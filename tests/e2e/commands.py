@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-TIMEOUT_SECONDS = 90.0
+TIMEOUT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ def test_get_writes_into_a_pipe_instead_of_replacing_it(home: Commands, sources:
     os.mkfifo(tmp_path / "pipe")
     with home.start("get", "wide.jpg", "-o", tmp_path / "pipe", stdout=subprocess.DEVNULL) as getting:
         assert (tmp_path / "pipe").read_bytes() == (sources / "wide.jpg").read_bytes()
-        assert getting.wait(30) == 0
+        assert getting.wait(300) == 0
     assert (tmp_path / "pipe").is_fifo()
 
 

@@ -99,7 +99,7 @@ def test_no_room_for_renditions_is_told_while_it_waits_and_goes_on_by_itself(dis
         assert b"large.png" in told
         assert b"the disk is full" in told
         disk.free()
-        assert adding.wait(60) == 0
+        assert adding.wait(300) == 0
     assert home.json("show", "large.png")["processing_status"] == "completed"
 
 
@@ -190,7 +190,7 @@ def test_several_adds_at_once_into_one_folder_and_one_into_another(tmp_path: Pat
         (other if number == 3 else home).start("add", tmp_path / f"in{number % 3}", stdout=subprocess.DEVNULL)
         for number in range(4)
     ]
-    assert [process.wait(60) for process in adding] == [0, 0, 0, 0]
+    assert [process.wait(300) for process in adding] == [0, 0, 0, 0]
     assert len(home.json("versions", "same.jpg")["items"]) == 3
     assert len(other.json("list")["items"]) == 2
     items = home.json("list")["items"]
@@ -207,7 +207,7 @@ def test_an_interrupted_add_says_so_and_the_same_command_goes_on(tmp_path: Path,
         assert adding.stdout is not None
         select.select([adding.stdout], [], [], 0.5)
         adding.send_signal(signal.SIGINT)
-        out, err = adding.communicate(timeout=30)
+        out, err = adding.communicate(timeout=300)
     assert b"Traceback" not in out + err
     assert adding.returncode in {0, 130, -signal.SIGINT}
     home.run("add", files)
@@ -226,4 +226,4 @@ def test_a_reader_that_goes_away_is_no_fault_and_no_success(tmp_path: Path, unbu
         getting.stdout.read(10)
         getting.stdout.close()
         assert getting.stderr.read() == b""
-        assert getting.wait(30) != 0
+        assert getting.wait(300) != 0

@@ -16,7 +16,7 @@ from contentplatform.processing.samples import make_samples
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 BIN: Final = Path(sys.executable).parent
-TIMEOUT_SECONDS: Final = 300
+TIMEOUT_SECONDS: Final = 900
 _SET_UP_ELSEWHERE: Final = ("make ", "export PATH=", "export URL=")
 """Lines that the environment of the test stands for."""
 

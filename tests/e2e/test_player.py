@@ -25,7 +25,7 @@ from contentplatform.processing.playlists import reference
 
 PAGE: Final = Path(__file__).with_name("player.html")
 BROWSER: Final = shutil.which("chromium")
-_SECONDS: Final = 60.0
+_SECONDS: Final = 300.0
 _FLAGS: Final = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--mute-audio"),
     *("--disable-extensions", "--no-proxy-server", "--disable-background-networking", "--disable-sync"),

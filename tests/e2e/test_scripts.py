@@ -23,7 +23,7 @@ def run(script: str, *arguments: str | Path, platform: Path = PLATFORM, **variab
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     return done.returncode, done.stdout + done.stderr

@@ -22,7 +22,7 @@ from contentplatform.web.claim import Part, serving
 from e2e.commands import TIMEOUT_SECONDS, Commands
 from sample_media import encoded, photo
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 300.0
 
 
 @dataclass
@@ -94,7 +94,7 @@ def serve(commands: Commands, *arguments: object) -> Iterator[Served]:
             *("--json", "tokens", "add", "admin", "test", "--scope", "read", "--scope", "write", "--scope", "admin")
         ).json["secret"]
         address = json.loads(said)["listening"]
-        with httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=30) as http:
+        with httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=300) as http:
             yield Served(commands, process, http)
     finally:
         process.kill()

@@ -54,7 +54,7 @@ class Child:
         if line:
             answer: dict[str, Any] = json.loads(line)
             return answer
-        status = self._process.wait(30)
+        status = self._process.wait(300)
         self.stop()
         assert status == -signal.SIGKILL, f"the child ended by itself, with status {status}"
         raise ChildDied
@@ -67,7 +67,7 @@ class Child:
                     stream.close()
                 except BrokenPipeError:
                     continue
-        self._process.wait(30)
+        self._process.wait(300)
 
 
 @dataclass

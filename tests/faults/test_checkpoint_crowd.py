@@ -60,7 +60,7 @@ def test_who_waits_on_a_database_that_failed_ends_in_words_instead_of_living_on(
     argv = [sys.executable, str(child), str(count), "--data", str(tmp_path / "data"), command]
     if command == "add":
         argv.append(str(tmp_path / "words.txt"))
-    ended = subprocess.run(argv, capture_output=True, timeout=60, check=False)
+    ended = subprocess.run(argv, capture_output=True, timeout=300, check=False)
     assert ended.returncode in {1, 10}
     assert b"commit failed" in ended.stderr or b"disk I/O error" in ended.stderr + ended.stdout
     assert b"Traceback" not in ended.stderr

@@ -23,7 +23,7 @@ from contentplatform.workflow.port import ExecutionStatus
 from faults.executor_worker import MACHINE, opened
 
 WORKER = Path(__file__).with_name("executor_worker.py")
-SECONDS = 60.0
+SECONDS = 300.0
 """Longest that a test waits for a process; passed only when something is broken."""
 STEPS = ("First", "Second", "Third")
 

@@ -34,8 +34,8 @@ CHILD = Path(__file__).with_name("bulk_add_child.py")
 TESTS = Path(__file__).parents[1]
 UPLOADS_A_LIFE = 12
 LONGEST_LIFE_SECONDS = 1.6
-START_SECONDS = 60.0
-SETTLE_SECONDS = 120
+START_SECONDS = 300.0
+SETTLE_SECONDS = 600
 ENDED = {ProcessingStatus.COMPLETED, ProcessingStatus.FAILED, ProcessingStatus.SUPERSEDED}
 
 

@@ -37,7 +37,7 @@ PERL: Final = Path("/usr/bin/perl")
 NULL: Final = Path("/dev/null")
 """Perl reads a script from the command line as if it were this file."""
 FFMPEG: Final = Path(imageio_ffmpeg.get_ffmpeg_exe())
-GENEROUS: Final = JobLimits(wall_seconds=30, cpu_seconds=30, threads=64)
+GENEROUS: Final = JobLimits(wall_seconds=300, cpu_seconds=300, threads=64)
 SMALL_DISK_BYTES: Final = 1 << 20
 FOR_EVER: Final = "$| = 1; print $$, ' ', getppid(), qq(\\n); select(undef, undef, undef, 60);"
 """Says who it is and who its parent is, and waits."""
@@ -246,14 +246,14 @@ def test_the_kernel_knows_a_program_as_shut_in(bench: Bench) -> None:
 def test_a_program_over_a_limit_is_ended(
     bench: Bench, script: str, limits: dict[str, Any], code: ErrorCode, why: str
 ) -> None:
-    error = bench.failure(script, limits=JobLimits(**{"wall_seconds": 30.0, **limits}))
+    error = bench.failure(script, limits=JobLimits(**{"wall_seconds": 300.0, **limits}))
     assert (error.code, error.why) == (code, why)
 
 
 def test_a_program_with_too_many_threads_is_ended(bench: Bench) -> None:
     arguments = ["-f", "lavfi", "-i", "testsrc2=s=320x180:d=600", "-threads", "24", "-f", "null", "-"]
     with pytest.raises(ProcessingFailed, match="more than 4 threads") as caught:
-        bench.program(FFMPEG, *arguments, limits=JobLimits(wall_seconds=30, threads=4))
+        bench.program(FFMPEG, *arguments, limits=JobLimits(wall_seconds=300, threads=4))
     assert caught.value.code is ErrorCode.LIMIT
 
 

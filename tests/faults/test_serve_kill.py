@@ -111,7 +111,7 @@ def at_work(served: Served, *acts: Callable[[httpx.Client, int], None]) -> Itera
     finally:
         stop.set()
         for thread in threads:
-            thread.join(60)
+            thread.join(300)
 
 
 def send_and_kill(served: Served, address: str, offset: int, data: bytes) -> None:
@@ -120,7 +120,7 @@ def send_and_kill(served: Served, address: str, offset: int, data: bytes) -> Non
     told = {**PATCH, "Upload-Offset": str(offset), "Content-Length": str(len(data) + 1)}
     told |= {"Host": url.netloc.decode(), "Authorization": served.http.headers["authorization"]}
     head = "".join(f"{name}: {value}\r\n" for name, value in told.items())
-    with socket.create_connection((url.host, url.port or 80), timeout=60) as connection:
+    with socket.create_connection((url.host, url.port or 80), timeout=300) as connection:
         connection.sendall(f"PATCH {address} HTTP/1.1\r\n{head}\r\n".encode() + data)
         workers = served.workers()
         for process_id in (served.process.pid, *workers):
@@ -173,7 +173,7 @@ def test_a_server_that_is_killed_in_the_middle_of_everything_loses_nothing(tmp_p
         for key in [key for key in crowd.stored if key.endswith(".jpg")][-3:]:
             served.completed(key)
         served.process.send_signal(signal.SIGTERM)
-        assert b"Traceback" not in served.process.communicate(timeout=60)[1]
+        assert b"Traceback" not in served.process.communicate(timeout=300)[1]
     assert commands.run("--json", "fsck", "--deep").json["clean"] is True
 
 

@@ -66,7 +66,7 @@ class Servers:
         assert self._zygote.stdout is not None
         self._zygote.stdin.close()
         self._zygote.stdout.close()
-        self._zygote.wait(10)
+        self._zygote.wait(300)
 
     def ask(self, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> dict[str, str]:
         """One request; the status and headers of its answer."""
@@ -82,7 +82,7 @@ class Servers:
         given = {"Host": "x", "Tus-Resumable": "1.0.0", "Connection": "close", "Content-Length": str(length), **headers}
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items()), "", ""]
         try:
-            connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+            connection = socket.create_connection(("127.0.0.1", self.port), timeout=300)
         except OSError as error:
             raise Died from error
         connection.sendall("\r\n".join(lines).encode())

@@ -21,7 +21,7 @@ from contentplatform.processing.presets import VideoLimits
 from contentplatform.processing.sounds import WHOLE
 
 MEMORY_BYTES = 256 << 20
-LIMITS = JobLimits(wall_seconds=60, cpu_seconds=60, resident_bytes=MEMORY_BYTES)
+LIMITS = JobLimits(wall_seconds=300, cpu_seconds=60, resident_bytes=MEMORY_BYTES)
 """What an attack may cost at most; a job that needs more is killed, and the test sees another code."""
 REQUIRED = {name for name, expected in AUDIO_RENDITIONS.items() if expected.required}
 

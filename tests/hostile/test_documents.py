@@ -21,7 +21,7 @@ from contentplatform.processing.presets import DocumentLimits
 from contentplatform.processing.probe import HEAD_SIZE_BYTES, sniff
 from document_files import DOCX, ODS, ODT, PDF, XLSX, docx_parts, open_document_parts, pdf, stream, zipped
 
-LIMITS = JobLimits(wall_seconds=10, cpu_seconds=10, resident_bytes=512 << 20)
+LIMITS = JobLimits(wall_seconds=300, cpu_seconds=30, resident_bytes=512 << 20)
 """What an attack may cost at most; a job that needs more is killed, and the test sees another code."""
 SECRET = "canary-4711"
 

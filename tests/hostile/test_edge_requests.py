@@ -6,7 +6,6 @@ The rows of the list of hostile requests are named in each test.
 from __future__ import annotations
 
 import gzip
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
@@ -18,6 +17,7 @@ from contentplatform.delivery.attachments import disposition
 from contentplatform.delivery.rules import path_of
 from contentplatform.storage.port import BucketRole
 from edge_site import EdgeSite, edge_site, link_to
+from work_guard import work_that_ends
 
 PICTURE: Final = b"picture" * 100
 SECRET: Final = b"root:x:0:0:not to be seen"
@@ -169,12 +169,12 @@ def test_h42_a_signed_name_cannot_break_out_of_its_header(site: EdgeSite) -> Non
 @pytest.mark.parametrize(
     "header",
     [
-        "bytes=" + "0-," * 10_000 + "0-",
-        "bytes=" + ",".join(f"{number}-{number}" for number in range(10_000)),
-        "bytes=" + "9" * 60_000 + "-",
-        "bytes=-" + "9" * 60_000,
-        "bytes=" + " " * 60_000 + "0-1",
-        "bytes=" * 10_000,
+        "bytes=" + "0-," * 100_000 + "0-",
+        "bytes=" + ",".join(f"{number}-{number}" for number in range(100_000)),
+        "bytes=" + "9" * 600_000 + "-",
+        "bytes=-" + "9" * 600_000,
+        "bytes=" + " " * 600_000 + "0-1",
+        "bytes=" * 100_000,
         "bytes=18446744073709551615-18446744073709551616",
         "bytes=-18446744073709551616",
         "bytes=5-1",
@@ -186,10 +186,9 @@ def test_h47_no_range_costs_more_than_the_whole(site: EdgeSite, header: str) -> 
     """H47."""
     stored = site.publish("processed/thumbnails/ranges.png.jpg", PICTURE)
     site.ask(link_to(stored))
-    started = time.process_time()
-    got = site.ask(link_to(stored), range=header, if_range='"' + "x" * 60_000)
-    got = site.ask(link_to(stored), range=header)
-    assert time.process_time() - started < 1
+    with work_that_ends():
+        got = site.ask(link_to(stored), range=header, if_range='"' + "x" * 600_000)
+        got = site.ask(link_to(stored), range=header)
     assert got.status in {200, 206, 416}
     assert len(got.body) <= len(PICTURE)
     assert "multipart" not in got.headers.get("content-type", "")

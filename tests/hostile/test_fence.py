@@ -24,7 +24,7 @@ from contentplatform.drivers.sandbox import ProgramReport, Sandbox
 from contentplatform.errors import ErrorCode, ProcessingFailed
 
 SECRET: Final = "the-canary-sings"
-LIMITS: Final = JobLimits(wall_seconds=20, cpu_seconds=20, threads=64, resident_bytes=300 << 20)
+LIMITS: Final = JobLimits(wall_seconds=300, cpu_seconds=60, threads=64, resident_bytes=300 << 20)
 PERL: Final = Path("/usr/bin/perl")
 FFMPEG: Final = Path(imageio_ffmpeg.get_ffmpeg_exe())
 REFUSED: Final = frozenset({errno.EPERM, errno.EACCES, errno.ENOENT, errno.EXDEV, errno.EBADF, errno.ENOTTY})

@@ -19,7 +19,7 @@ from contentplatform.processing.local import LocalMediaProcessor
 from contentplatform.processing.port import Rendered
 from contentplatform.processing.probe import claimed_type, mismatch, sniff
 
-LIMITS = JobLimits(wall_seconds=10, cpu_seconds=10, resident_bytes=512 << 20)
+LIMITS = JobLimits(wall_seconds=300, cpu_seconds=30, resident_bytes=512 << 20)
 """What an attack may cost at most; a job that needs more is killed, and the test sees another code."""
 
 

@@ -76,7 +76,7 @@ class Quiet:
 
 def spoken(port: int, request: bytes) -> bytes:
     """Everything that is answered to some bytes until the connection is closed."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
         connection.sendall(request)
         answer = bytearray()
         try:

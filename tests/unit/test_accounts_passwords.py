@@ -293,5 +293,5 @@ def test_two_passwords_are_hashed_at_once_at_most() -> None:
     waiting.start()
     assert not done.wait(0.05)
     passwords._turn.release()
-    assert done.wait(10)
+    assert done.wait(300)
     waiting.join()

@@ -55,7 +55,7 @@ class Server:
     def connected(self, method: str, path: str, headers: dict[str, str]) -> socket.socket:
         """A connection on which a request's headers are sent."""
         lines = [f"{method} {path} HTTP/1.1", "Host: x", *(f"{name}: {value}" for name, value in headers.items())]
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=300)
         connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
         return connection
 

@@ -26,7 +26,7 @@ Read = Callable[..., Rendered]
 def processor() -> Iterator[LocalMediaProcessor]:
     shared = LocalMediaProcessor(
         document_limits=DocumentLimits(pages=100, text_pages=3, text_characters=5_000, outline_entries=90),
-        job_limits=JobLimits(wall_seconds=20, resident_bytes=512 << 20),
+        job_limits=JobLimits(wall_seconds=300, resident_bytes=512 << 20),
     )
     yield shared
     shared.close()

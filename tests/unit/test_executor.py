@@ -55,7 +55,7 @@ MACHINE = StateMachine(
     "Record",
 )
 SETTINGS = ExecutorSettings(slots=1, folder_slots=4, lease_seconds=15, heartbeat_seconds=3, poll_seconds=3600)
-SECONDS = 10.0
+SECONDS = 300.0
 """Longest that a test waits for another thread; passed only when something is broken."""
 
 Step = Callable[[Mapping[str, Any], TaskContext], Any]

@@ -23,7 +23,7 @@ Read = Callable[[str, Parts], Rendered]
 
 @pytest.fixture(scope="module")
 def processor() -> Iterator[LocalMediaProcessor]:
-    shared = LocalMediaProcessor(job_limits=JobLimits(wall_seconds=20, resident_bytes=512 << 20))
+    shared = LocalMediaProcessor(job_limits=JobLimits(wall_seconds=300, resident_bytes=512 << 20))
     yield shared
     shared.close()
 

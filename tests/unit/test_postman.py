@@ -20,7 +20,7 @@ import pytest
 from contentplatform import config
 from contentplatform.app import open_local
 from contentplatform.catalog.port import ChangeKind, HasChanges
-from contentplatform.errors import InvalidRequest
+from contentplatform.errors import ConfigurationInvalid, InvalidRequest
 from contentplatform.hooks.port import Webhook
 from contentplatform.hooks.postman import Postman, PostRules, Sent, signature
 from fakes.catalog import FakeCatalog, make_record
@@ -105,6 +105,22 @@ def test_only_what_was_asked_for_is_told_and_the_rest_is_not_looked_at_again(off
     assert office.postman.deliver_due() == 1
     assert [json.loads(body)["type"] for _, _, body in office.receiver.heard] == ["file.deleted"]
     assert office.webhooks.get(hook.id).position == office.catalog.newest_change()
+
+
+def test_what_can_t_be_signed_is_not_sent_and_waits_for_a_person(office: Office) -> None:
+    class Keyless(MemoryWebhooks):
+        def secret(self, webhook_id: str) -> str:
+            raise ConfigurationInvalid(f"signing for {webhook_id}", "the key is gone")
+
+    office.webhooks = Keyless(office.clock, lambda _url: None)
+    rules = PostRules(attempts=1)
+    postman = Postman(office.webhooks, office.catalog, office.receiver, office.clock, SequentialIds(), rules)
+    hook = office.hook()
+    office.happen("a")
+    assert postman.deliver_due() == 0
+    assert office.receiver.heard == []
+    assert office.webhooks.get(hook.id).last_status == "not sent: the key is gone"
+    assert [each.message.sequence for each in office.webhooks.dead(hook.id)] == [office.catalog.newest_change()]
 
 
 def test_a_message_that_is_not_taken_holds_those_behind_it_and_comes_again_under_its_id(office: Office) -> None:
@@ -318,7 +334,7 @@ def test_a_postman_works_in_threads_of_its_own_and_stops_at_once() -> None:
 
     def call(_url: str, _headers: dict[str, str], _body: bytes) -> int:
         started.set()
-        assert given_up.wait(10)
+        assert given_up.wait(300)
         return 500
 
     clock, catalog = FakeClock(), FakeCatalog()
@@ -327,7 +343,7 @@ def test_a_postman_works_in_threads_of_its_own_and_stops_at_once() -> None:
     catalog.put(make_record("a"))
     postman = Postman(webhooks, catalog, call, clock, SequentialIds(), give_up=given_up.set)
     postman.start()
-    assert started.wait(10)
+    assert started.wait(300)
     postman.stop()
     postman.stop()
     assert webhooks.get(hook.id).attempts == 0

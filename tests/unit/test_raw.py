@@ -26,7 +26,7 @@ Process = Callable[[bytes], Rendered]
 @pytest.fixture(scope="module")
 def processor() -> Iterator[LocalMediaProcessor]:
     shared = LocalMediaProcessor(
-        image_limits=ImageLimits(pixels=50_000_000), job_limits=JobLimits(wall_seconds=20, resident_bytes=512 << 20)
+        image_limits=ImageLimits(pixels=50_000_000), job_limits=JobLimits(wall_seconds=300, resident_bytes=512 << 20)
     )
     yield shared
     shared.close()

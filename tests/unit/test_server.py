@@ -53,7 +53,7 @@ def served(settings: ServerSettings) -> Iterator[tuple[str, int]]:
     server = HttpServer(echo, settings, stopping, ready.set)  # type: ignore[arg-type]  # an ASGI application
     thread = threading.Thread(target=server.run, args=(listener,))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(300)
     try:
         yield address
     finally:
@@ -64,7 +64,7 @@ def served(settings: ServerSettings) -> Iterator[tuple[str, int]]:
 
 def asked(address: tuple[str, int], *pieces: bytes) -> bytes:
     """Everything that comes back until the other side closes, or nothing comes for long."""
-    with socket.create_connection(address, timeout=10) as connection:
+    with socket.create_connection(address, timeout=300) as connection:
         for piece in pieces:
             connection.sendall(piece)
         found = b""
@@ -82,7 +82,7 @@ def impatient() -> Iterator[tuple[str, int]]:
 def test_headers_that_never_end_are_refused_in_time(impatient: tuple[str, int]) -> None:
     assert asked(impatient).startswith(b"HTTP/1.1 408 ")
     assert asked(impatient, b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ").startswith(b"HTTP/1.1 408 ")
-    with socket.create_connection(impatient, timeout=10) as connection:
+    with socket.create_connection(impatient, timeout=300) as connection:
         connection.sendall(ONE)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
         connection.sendall(b"GET / HTTP/1.1\r\nX-Slow")
@@ -90,12 +90,12 @@ def test_headers_that_never_end_are_refused_in_time(impatient: tuple[str, int]) 
 
 
 def test_a_body_may_take_longer_than_headers(impatient: tuple[str, int]) -> None:
-    with socket.create_connection(impatient, timeout=10) as connection:
+    with socket.create_connection(impatient, timeout=300) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: close\r\n\r\n1")
         connection.settimeout(0.6)
         with pytest.raises(TimeoutError):
             connection.recv(1)
-        connection.settimeout(10)
+        connection.settimeout(300)
         connection.sendall(b"2")
         assert b"HTTP/1.1 200 " in connection.recv(65_536)
 
@@ -181,7 +181,7 @@ def test_a_child_that_dies_is_started_again_and_ends_with_its_parent(tmp_path: P
     first = child.process_id
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    assert ended.wait(10)
+    assert ended.wait(300)
     pause = threading.Event()
     assert any(child.process_id not in {None, first} or pause.wait(0.05) for _ in range(200)), "it is started again"
     assert child.stop(10), "its input ended, and so did it"

@@ -15,7 +15,7 @@ from contentplatform.processing.answers import AUDIO_RENDITIONS
 from contentplatform.processing.port import Rendered, RenderedFile
 from contentplatform.processing.sounds import HALVES, WHOLE, all_or_none, merged, sounding_limits
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 300.0
 FACTS = {"duration_seconds": 2.0, "duration_is_exact": True, "loudness": {"integrated_lufs": -20.0}}
 
 

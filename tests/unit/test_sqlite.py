@@ -241,14 +241,14 @@ def test_unfinished_work_is_invisible_to_other_threads(database: Database) -> No
     def work(transaction: Transaction) -> None:
         transaction.run(ADD, ("a", ""))
         written.set()
-        assert looked.wait(10)
+        assert looked.wait(300)
 
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(database.write, work)
-        assert written.wait(10)
+        assert written.wait(300)
         assert names(database) == []
         looked.set()
-        writing.result(10)
+        writing.result(300)
     assert names(database) == ["a"]
 
 
@@ -258,7 +258,7 @@ def batch(database: Database, works: list[Callable[[Transaction], object]]) -> l
 
     def block(_transaction: Transaction) -> None:
         started.set()
-        assert release.wait(10)
+        assert release.wait(300)
 
     def attempt(work: Callable[[Transaction], object]) -> object:
         try:
@@ -268,13 +268,13 @@ def batch(database: Database, works: list[Callable[[Transaction], object]]) -> l
 
     with ThreadPoolExecutor(len(works) + 1) as pool:
         blocker = pool.submit(database.write, block)
-        assert started.wait(10)
+        assert started.wait(300)
         outcomes = [pool.submit(attempt, work) for work in works]
         while database._queue.qsize() < len(works):
             threading.Event().wait(0.001)
         release.set()
         blocker.exception(10)
-        return [outcome.result(10) for outcome in outcomes]
+        return [outcome.result(300) for outcome in outcomes]
 
 
 def test_neighbours_in_one_commit_do_not_share_a_failure(database: Database) -> None:
@@ -409,7 +409,7 @@ def test_close_finishes_what_waits(path: Path) -> None:
     database = Database(path, [NOTES], new_uuid="a")
     with ThreadPoolExecutor(8) as pool:
         writes = [pool.submit(database.write, adding(f"n{number}")) for number in range(64)]
-        writes[0].result(10)
+        writes[0].result(300)
         database.close()
         done = [number for number, write in enumerate(writes) if write.exception(10) is None]
     again = Database(path, [NOTES], new_uuid="a")
@@ -467,7 +467,7 @@ def test_several_processes_write_at_once(path: Path) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", WRITE_MANY, str(path), prefix, NOTES.migrations[0]]) for prefix in "abc"
     ]
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert [process.wait(300) for process in processes] == [0, 0, 0]
     database = Database(path, [NOTES], new_uuid="z")
     assert names(database) == sorted(f"{prefix}{number:04}" for prefix in "abc" for number in range(200))
     assert database.uuid in {"a", "b", "c"}

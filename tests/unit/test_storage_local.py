@@ -299,7 +299,7 @@ def test_two_stores_on_one_root(store: LocalObjectStore, tmp_path: Path) -> None
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert len(store.list_versions(PRIMARY).objects) == 40
     assert store.list_versions(PRIMARY).objects == other.list_versions(PRIMARY).objects
     other_database.close()

@@ -25,7 +25,7 @@ Read = Callable[..., Rendered]
 @pytest.fixture(scope="module")
 def processor() -> Iterator[LocalMediaProcessor]:
     shared = LocalMediaProcessor(
-        document_limits=DocumentLimits(text_characters=10_000, rows=3), job_limits=JobLimits(wall_seconds=20)
+        document_limits=DocumentLimits(text_characters=10_000, rows=3), job_limits=JobLimits(wall_seconds=300)
     )
     yield shared
     shared.close()

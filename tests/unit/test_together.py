@@ -9,7 +9,7 @@ import pytest
 
 from contentplatform.together import in_turn, side_by_side
 
-WAIT_SECONDS = 20
+WAIT_SECONDS = 300
 
 
 def test_results_come_in_the_order_of_the_works() -> None:

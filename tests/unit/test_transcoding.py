@@ -34,7 +34,7 @@ from fakes.object_store import MemoryObjectStore
 KEY = "a film.mp4"
 DOING = "encoding the video"
 SETTINGS = LaneSettings(lease_seconds=15, poll_seconds=0.05, attempts_allowed=3, losses_allowed=3)
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 300.0
 """Longest that a test waits for a thread; passed only when something is broken."""
 
 

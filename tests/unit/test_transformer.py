@@ -70,7 +70,7 @@ def ordered(transformer: Transformer, key: str, options: str = "w_100", accept: 
 
 
 def made(transformer: Transformer, order: Order, client: str = CLIENT) -> KeptPicture:
-    return transformer.kept(order) or transformer.make(order, client).result(20)
+    return transformer.kept(order) or transformer.make(order, client).result(300)
 
 
 # -- which bytes -------------------------------------------------------------------------------------------------
@@ -184,8 +184,8 @@ def test_requests_for_one_picture_wait_for_one_job(platform: MemoryPlatform, tra
     order = ordered(transformer, "a.jpg")
     others: list[Future[KeptPicture]] = []
     platform.processor.meanwhile = lambda: others.extend(transformer.make(order, CLIENT) for _ in range(50))
-    first = transformer.make(order, CLIENT).result(20)
-    assert [other.result(20) for other in others] == [first] * 50
+    first = transformer.make(order, CLIENT).result(300)
+    assert [other.result(300) for other in others] == [first] * 50
     assert len(platform.processor.jobs) == 1
 
 
@@ -197,8 +197,8 @@ def test_another_process_waits_for_the_same_job(
     order = ordered(transformer, "a.jpg")
     others: list[Future[KeptPicture]] = []
     platform.processor.meanwhile = lambda: others.append(other.make(order, CLIENT))
-    first = transformer.make(order, CLIENT).result(20)
-    assert others[0].result(20) == first
+    first = transformer.make(order, CLIENT).result(300)
+    assert others[0].result(300) == first
     assert len(platform.processor.jobs) == 1
 
 
@@ -206,13 +206,13 @@ def test_so_many_run_so_many_wait_and_the_rest_come_later(platform: MemoryPlatfo
     stored(platform, "a.jpg", jpeg("one"))
     transformer = open_transformer(jobs=1)
     go_on = threading.Event()
-    platform.processor.meanwhile = lambda: go_on.wait(20)
+    platform.processor.meanwhile = lambda: go_on.wait(300)
     futures = [transformer.make(ordered(transformer, "a.jpg", f"w_{n + 1}"), f"viewer {n % 5}") for n in range(65)]
     with pytest.raises(Unavailable):
         transformer.make(ordered(transformer, "a.jpg", "w_500"), "viewer 9")
     go_on.set()
-    assert len({future.result(20).sha256 for future in futures}) == 65
-    transformer.make(ordered(transformer, "a.jpg", "w_500"), "viewer 9").result(20)
+    assert len({future.result(300).sha256 for future in futures}) == 65
+    transformer.make(ordered(transformer, "a.jpg", "w_500"), "viewer 9").result(300)
 
 
 # -- limits ------------------------------------------------------------------------------------------------------
