@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -12,9 +13,11 @@ import pytest
 
 from contentplatform.catalog.port import ChangeKind
 from contentplatform.drivers.sqlite import Database
-from contentplatform.errors import InvalidRequest, NotFound
+from contentplatform.errors import ConfigurationInvalid, InvalidRequest, NotFound
 from contentplatform.hooks.local import SCHEMA, LocalWebhooks
 from contentplatform.hooks.port import Message, Webhook, Webhooks, check_events
+from contentplatform.hooks.secrets import KEY_FILE_NAME, DerivedSecrets
+from fakes.accounts import CountedBytes
 from fakes.clock import FakeClock, SequentialIds
 from fakes.hooks import MemoryWebhooks
 
@@ -46,7 +49,8 @@ def room(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Room]:
         yield Room(MemoryWebhooks(clock, check_url), clock)
         return
     database = Database(tmp_path / "hooks.db", (SCHEMA,), new_uuid="0" * 32)
-    yield Room(LocalWebhooks(database, clock, SequentialIds(), check_url), clock)
+    secrets = DerivedSecrets(tmp_path / KEY_FILE_NAME, CountedBytes())
+    yield Room(LocalWebhooks(database, clock, SequentialIds(), check_url, secrets), clock)
     database.close()
 
 
@@ -172,3 +176,43 @@ def test_events_are_named_by_the_words_of_the_changes() -> None:
     assert check_events(["added", "failed"]) == {ChangeKind.ADDED, ChangeKind.FAILED}
     with pytest.raises(InvalidRequest, match="'nothing' is none"):
         check_events(["added", "nothing"])
+
+
+# -- only at home ---------------------------------------------------------------------------------------------------
+
+
+def test_no_secret_is_in_the_database_and_the_key_is_its_owner_s_alone(tmp_path: Path) -> None:
+    (tmp_path / "db").mkdir()
+    database = Database(tmp_path / "db" / "hooks.db", (SCHEMA,), new_uuid="0" * 32)
+    path = tmp_path / KEY_FILE_NAME
+    webhooks = LocalWebhooks(database, FakeClock(), SequentialIds(), check_url, DerivedSecrets(path, CountedBytes()))
+    secret, hook = webhooks.add(URL, (), "u1", after=0)
+    another = webhooks.rotate(hook.id)
+    database.close()
+    held = b"".join(each.read_bytes() for each in (tmp_path / "db").iterdir())
+    for each in (secret, another):
+        key = base64.b64decode(each.removeprefix("whsec_"))
+        assert len(key) == 24
+        assert not any(form in held for form in (each.encode(), key, key.hex().encode()))
+    assert path.stat().st_mode & 0o777 == 0o400
+
+
+def test_a_secret_of_another_key_is_not_made_up(tmp_path: Path) -> None:
+    path = tmp_path / KEY_FILE_NAME
+    secrets = DerivedSecrets(path, CountedBytes())
+    secret, kept = secrets.new()
+    assert DerivedSecrets(path, CountedBytes()).known(kept) == secret
+    key = path.read_text()
+    path.unlink()
+    with pytest.raises(ConfigurationInvalid, match="is not the one"):
+        DerivedSecrets(path, lambda size: b"x" * size).known(kept)
+    path.unlink()
+    path.write_text("no key")
+    with pytest.raises(ConfigurationInvalid, match="is damaged"):
+        secrets.known(kept)
+    path.write_text(key)
+    assert secrets.known(kept) == secret
+
+
+def test_a_secret_that_lies_there_in_clear_is_used_on(tmp_path: Path) -> None:
+    assert DerivedSecrets(tmp_path / KEY_FILE_NAME, CountedBytes()).known("whsec_AAAA") == "whsec_AAAA"

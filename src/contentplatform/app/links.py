@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ def open_links(settings: Settings, clock: Clock, ids: IdSource, database: Databa
     """Links and webhooks of a data folder whose database is open; ``people`` tell whose links work."""
     from contentplatform.errors import NotFound  # noqa: PLC0415 - as below
     from contentplatform.hooks.local import LocalWebhooks  # noqa: PLC0415 - a lambda must not load the database
+    from contentplatform.hooks.secrets import KEY_FILE_NAME, DerivedSecrets  # noqa: PLC0415
     from contentplatform.sharing.local import LocalShares  # noqa: PLC0415
 
     def lets_in(user_id: str) -> bool:
@@ -37,7 +39,11 @@ def open_links(settings: Settings, clock: Clock, ids: IdSource, database: Databa
             return False
 
     calls = web_calls(settings)
-    return Links(LocalShares(database, clock, ids, lets_in=lets_in), LocalWebhooks(database, clock, ids, calls.check))
+    secrets = DerivedSecrets(settings.data_folder / KEY_FILE_NAME, os.urandom)
+    return Links(
+        LocalShares(database, clock, ids, lets_in=lets_in),
+        LocalWebhooks(database, clock, ids, calls.check, secrets),
+    )
 
 
 def web_calls(settings: Settings) -> WebCalls:

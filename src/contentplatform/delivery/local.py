@@ -7,7 +7,6 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +34,7 @@ from contentplatform.delivery.signing import (
     new_key,
     signed_path,
 )
-from contentplatform.drivers.files import Files, remove_quietly, translated_os_errors
+from contentplatform.drivers.secret_files import first_secret, replace_secret
 from contentplatform.drivers.sqlite import Database, Row, Schema, Transaction
 from contentplatform.errors import ConfigurationInvalid, Conflict, InvalidRequest, NotFound
 
@@ -76,7 +75,6 @@ SCHEMA: Final = Schema(
     ),
 )
 KEYS_FILE_NAME: Final = "link-signing.keys"
-_KEY_MODE: Final = 0o400
 _KEPT_KEYS: Final = 2
 """The one that signs, and the one before it, whose links still work."""
 _CURSOR: Final = re.compile(r"before-([0-9]{1,18})")
@@ -218,10 +216,7 @@ class LocalEdge(Edge):
     def rotate_keys(self, random: bytes) -> None:
         """Sign with a new key of these 32 random bytes from now on; links of the one before it work on."""
         kept = (new_key(random), *self._keys())[:_KEPT_KEYS]
-        temporary = self._written(kept)
-        with translated_os_errors(f"replacing {KEYS_FILE_NAME}"):
-            temporary.replace(self._folder / KEYS_FILE_NAME)
-        Files().sync_folder(self._folder)
+        replace_secret(self._folder / KEYS_FILE_NAME, encode_keys(kept), self._ids.new_id())
 
     def _base_url(self) -> str:
         return self._base
@@ -234,7 +229,7 @@ class LocalEdge(Edge):
         try:
             text = path.read_text("ascii")
         except FileNotFoundError:
-            return self._first_keys(path)
+            text = first_secret(path, encode_keys((new_key(os.urandom(32)),)), self._ids.new_id())
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationInvalid(f"reading {KEYS_FILE_NAME}", "the file can't be read") from error
         try:
@@ -243,28 +238,6 @@ class LocalEdge(Edge):
             raise ConfigurationInvalid(
                 f"reading {KEYS_FILE_NAME}", error.why, hint="Remove it: a new key is made, and old links end"
             ) from error
-
-    def _first_keys(self, path: Path) -> tuple[SigningKey, ...]:
-        temporary = self._written((new_key(os.urandom(32)),))
-        try:
-            with suppress(FileExistsError), translated_os_errors(f"making {KEYS_FILE_NAME}"):
-                path.hardlink_to(temporary)
-        finally:
-            remove_quietly(temporary)
-        Files().sync_folder(self._folder)
-        return decode_keys(path.read_text("ascii"))
-
-    def _written(self, keys: tuple[SigningKey, ...]) -> Path:
-        """A new temporary file with these keys, which only its owner can read, made durable."""
-        temporary = self._folder / f".{KEYS_FILE_NAME}.{self._ids.new_id()}"
-        with translated_os_errors(f"writing {KEYS_FILE_NAME}"):
-            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, _KEY_MODE)
-            try:
-                os.write(descriptor, encode_keys(keys).encode("ascii"))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        return temporary
 
 
 def _id_of(reference: str) -> str:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,8 +21,8 @@ from contentplatform.hooks.port import (
     Message,
     Webhook,
     Webhooks,
-    new_secret,
 )
+from contentplatform.hooks.secrets import DerivedSecrets
 
 __all__ = ["SCHEMA", "LocalWebhooks"]
 
@@ -73,7 +73,7 @@ class LocalWebhooks(Webhooks):
         clock: when something is due.
         ids: names webhooks.
         check_url: what may be called.
-        new_secret: where secrets come from.
+        secrets: makes them, and knows them again.
     """
 
     def __init__(
@@ -82,19 +82,18 @@ class LocalWebhooks(Webhooks):
         clock: Clock,
         ids: IdSource,
         check_url: CheckUrl,
-        *,
-        new_secret: Callable[[], str] = new_secret,
+        secrets: DerivedSecrets,
     ) -> None:
         self._database = database
         self._clock = clock
         self._ids = ids
         self._check_url = check_url
-        self._new_secret = new_secret
+        self._secrets = secrets
 
     def add(self, url: str, events: Collection[ChangeKind], created_by: str, *, after: int) -> tuple[str, Webhook]:
         self._check_url(url)
-        secret, webhook_id = self._new_secret(), self._ids.new_id()
-        values = (webhook_id, url, json.dumps(sorted(events)), secret, created_by, self._now(), after)
+        (secret, kept), webhook_id = self._secrets.new(), self._ids.new_id()
+        values = (webhook_id, url, json.dumps(sorted(events)), kept, created_by, self._now(), after)
         statement = (
             "INSERT INTO webhooks (id, url, events, secret, created_by, created_at, active, position)"
             " VALUES (?, ?, ?, ?, ?, ?, 1, ?)"
@@ -118,11 +117,11 @@ class LocalWebhooks(Webhooks):
             found = view.value("SELECT secret FROM webhooks WHERE id = ?", (webhook_id,))
         if found is None:
             raise _missing(webhook_id)
-        return str(found)
+        return self._secrets.known(str(found))
 
     def rotate(self, webhook_id: str) -> str:
-        secret = self._new_secret()
-        self._change(webhook_id, "secret = ?", secret)
+        secret, kept = self._secrets.new()
+        self._change(webhook_id, "secret = ?", kept)
         return secret
 
     def set_active(self, webhook_id: str, *, active: bool, after: int) -> Webhook:

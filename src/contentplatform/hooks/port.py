@@ -25,7 +25,7 @@ DEAD_PAGE_SIZE: Final = 100
 URL_LIMIT: Final = 2_000
 STATUS_LIMIT: Final = 200
 """Characters of how the last delivery went."""
-_SECRET_BYTES: Final = 24
+SECRET_BYTES: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,12 @@ class Webhooks(ABC):
 
     @abstractmethod
     def secret(self, webhook_id: str) -> str:
-        """What its messages are signed with; for who sends them. Raises NotFound."""
+        """What its messages are signed with; for who sends them.
+
+        Raises:
+            NotFound: no such webhook.
+            ConfigurationInvalid: it can't be told any more: the key that it depends on is lost.
+        """
 
     @abstractmethod
     def rotate(self, webhook_id: str) -> str:
@@ -169,7 +174,7 @@ class Webhooks(ABC):
 
 def new_secret() -> str:
     """A secret as Standard Webhooks has it: 192 bits."""
-    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode("ascii")
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode("ascii")
 
 
 def check_events(names: Collection[str]) -> frozenset[ChangeKind]:

@@ -21,7 +21,7 @@ from typing import Final
 from contentplatform import log
 from contentplatform.catalog.port import Change, HasChanges
 from contentplatform.clock import Clock, IdSource, timestamp
-from contentplatform.errors import InvalidRequest, NotFound, PlatformError, Unavailable
+from contentplatform.errors import ConfigurationInvalid, InvalidRequest, NotFound, PlatformError, Unavailable
 from contentplatform.hooks.port import SECRET_PREFIX, Call, Message, Webhook, Webhooks
 
 LOST_EVENT: Final = "changes.lost"
@@ -177,12 +177,16 @@ class Postman:
 
     def _send(self, webhook: Webhook, message: Message) -> Sent:
         moment = int(self._clock.now().timestamp())
+        try:
+            secret = self._webhooks.secret(webhook.id)
+        except ConfigurationInvalid as error:
+            return Sent(taken=False, status=f"not sent: {error.why}")
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "content-platform-webhooks",
             "webhook-id": message.id,
             "webhook-timestamp": str(moment),
-            "webhook-signature": signature(self._webhooks.secret(webhook.id), message.id, moment, message.body),
+            "webhook-signature": signature(secret, message.id, moment, message.body),
         }
         try:
             status = self._call(webhook.url, headers, message.body)
