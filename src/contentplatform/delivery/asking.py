@@ -28,8 +28,8 @@ class FilePart(NamedTuple):
     first: int
     length: int
     """At least one."""
-    ended: Callable[[bool], None]
-    """To be called once: True when the system has all bytes, False when the viewer hung up before."""
+    ended: Callable[[OSError | None], None]
+    """To be called once: with None when the system has all bytes, or with why it will never have them."""
 
 
 AtOnce = tuple[bytes, bytes | FilePart]

@@ -139,11 +139,11 @@ class Sender:
         head = b"%sx-request-id: %s\r\n" % (wire, identifier.encode("ascii"))
         begun = self._clock.monotonic_seconds() - started
 
-        def ended(is_sent: bool) -> None:  # noqa: FBT001 - a call-back
+        def ended(fault: OSError | None) -> None:
             now = self._clock.monotonic_seconds()
             taken, first_byte, told = now - started, begun, (status, sent_bytes, fixed)
             original = file.found.original
-            if not is_sent:
+            if fault is not None:
                 first_byte, told, original = taken, (0, 0, fixed_of_hang_up(fixed)), ""
             self._recorder.note_file(
                 now,

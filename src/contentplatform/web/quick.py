@@ -337,7 +337,7 @@ class _Sending:
 
     def _over(self, fault: OSError | None) -> None:
         self.response_complete = True
-        self._part.ended(fault is None)
+        self._part.ended(fault)
         self._protocol.on_file_over(is_sent=fault is None, has_waited=self._has_waited)
 
 
