@@ -6,98 +6,40 @@ over 8 connections. nginx sends with `sendfile` and `tcp_nopush`. Runs alternate
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import sys
-import tempfile
-from io import BytesIO
-from pathlib import Path
+from collections.abc import Mapping
 
-from rivals.edge_servers import Target, missing_programs, nginx, ours, wrk
+from rivals.edge_runs import Files, Rates, side_by_side
+from rivals.edge_servers import Server, Target
 
-from contentplatform import config
-from contentplatform.app import open_local
-from contentplatform.storage.port import BucketRole, PutOptions
-
-FILES = 20
-SIZE_BYTES = 5_000_000
+FILES = Files(20, 5_000_000, "clip-{}.mov", "video-processed/{}_720p.mp4", "video/mp4")
 RANGE_BYTES = 1_000_000
-RUNS = 3
-SECONDS = 4
 CONNECTIONS = 8
 BAR = 0.9
 
 
-def publish(data_folder: Path, root: Path) -> list[str]:
-    """The same files for both sides; returns their addresses."""
-    paths = []
-    home = open_local(config.load(data_folder=data_folder, environment={}))
-    for number in range(FILES):
-        body = os.urandom(SIZE_BYTES)
-        name = f"clip-{number}.mov"
-        key = f"video-processed/{name}_720p.mp4"
-        home.store.put(BucketRole.PRIMARY, name, BytesIO(b"original"), PutOptions())
-        stored = home.store.put(BucketRole.PROCESSED, key, BytesIO(body), PutOptions(content_type="video/mp4"))
-        copy = root / key
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(body)
-        paths.append(f"/{key}?v={(stored.sha256 or '')[:16]}")
-    home.close()
-    return paths
+def asked(_server: Server, paths: list[str]) -> Mapping[int, list[Target]]:
+    """The files, and each of their parts."""
+    places = [place * RANGE_BYTES for place in range(FILES.size_bytes // RANGE_BYTES)]
+    wanted = [{"Range": f"bytes={place}-{place + RANGE_BYTES - 1}"} for place in places]
+    return {
+        200: [Target(path, {}) for path in paths],
+        206: [Target(path, headers) for path in paths for headers in wanted],
+    }
+
+
+def rate(rates: Rates) -> list[float]:
+    """What counts."""
+    return rates.bytes_per_second
 
 
 def main() -> int:
     """Run both sides and print the ratios."""
-    if missing := missing_programs():
-        print(f"edge_large: {', '.join(missing)} missing (apt install nginx wrk)")
+    compared = side_by_side(FILES, asked, CONNECTIONS)
+    if compared is None:
         return 1
-    with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        paths = publish(folder / "data", folder / "files")
-        places = [place * RANGE_BYTES for place in range(SIZE_BYTES // RANGE_BYTES)]
-        asked = {
-            200: [Target(path, {}) for path in paths],
-            206: [
-                Target(path, {"Range": f"bytes={place}-{place + RANGE_BYTES - 1}"})
-                for path in paths
-                for place in places
-            ],
-        }
-        rates: dict[tuple[str, int], list[float]] = {}
-        with contextlib.ExitStack() as stack:
-            servers = {
-                "ours": stack.enter_context(ours(folder / "data")),
-                "nginx": stack.enter_context(nginx(folder / "nginx", folder / "files")),
-            }
-            for _ in range(RUNS):
-                for side, url in servers.items():
-                    for status, targets in asked.items():
-                        found = wrk(url, targets, folder, status=status, seconds=SECONDS, connections=CONNECTIONS)
-                        rates.setdefault((side, status), []).append(found.bytes_per_second)
-    passed = True
-    for status, what in ((200, "whole files"), (206, "ranges")):
-        mine, theirs = rates["ours", status], rates["nginx", status]
-        ratio = max(mine) / max(theirs)
-        passed = passed and ratio >= BAR
-        print(
-            f"edge_large {what}: ratio {ratio:.2f} (bar {BAR:.2f}) ours {max(mine) / 1e9:.2f} GB/s, "
-            f"nginx {max(theirs) / 1e9:.2f}"
-        )
-        print(
-            json.dumps(
-                {
-                    "name": f"edge_large_{status}",
-                    "ratio": round(ratio, 3),
-                    "bar": BAR,
-                    "passed": ratio >= BAR,
-                    "ours_bytes_per_second": [round(rate) for rate in mine],
-                    "baseline_bytes_per_second": [round(rate) for rate in theirs],
-                }
-            )
-        )
-    return 0 if passed else 1
+    passed = [sides.told(f"edge_large_{status}", BAR, rate, "bytes") for status, sides in compared.items()]
+    return 0 if all(passed) else 1
 
 
 if __name__ == "__main__":

@@ -63,6 +63,19 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Server:
+    """One side."""
+
+    url: str
+    process: int
+
+    def processor_seconds(self) -> float:
+        """What it has used so far, all its threads together."""
+        fields = Path(f"/proc/{self.process}/stat").read_text("ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
 class Measured:
     """One run of wrk."""
 
@@ -80,12 +93,12 @@ _PATHS = [*os.environ.get("PATH", "").split(":"), "/usr/sbin"]
 
 
 @contextlib.contextmanager
-def ours(data_folder: Path) -> Iterator[str]:
-    """Our edge as a site of its own; yields where it is."""
+def ours(data_folder: Path) -> Iterator[Server]:
+    """Our edge as a site of its own."""
     command = ["taskset", "-c", SERVER_CORE, sys.executable, __file__, str(data_folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield process.stdout.readline().strip() if process.stdout else ""
+            yield Server(process.stdout.readline().strip() if process.stdout else "", process.pid)
         finally:
             if process.stdin:
                 process.stdin.close()
@@ -93,8 +106,8 @@ def ours(data_folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, root: Path) -> Iterator[str]:
-    """Nginx over the files in ``root``; yields where it is."""
+def nginx(folder: Path, root: Path) -> Iterator[Server]:
+    """Nginx over the files in ``root``."""
     folder.mkdir(exist_ok=True)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -104,7 +117,7 @@ def nginx(folder: Path, root: Path) -> Iterator[str]:
     command = ["taskset", "-c", SERVER_CORE, str(program), "-p", str(folder), "-c", str(config)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
-            yield _answering(f"http://127.0.0.1:{port}")
+            yield Server(_answering(f"http://127.0.0.1:{port}"), process.pid)
         finally:
             process.terminate()
             process.wait(30)
