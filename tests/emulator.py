@@ -25,12 +25,14 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 HOME: Final = Path(os.environ.get("CONTENTPLATFORM_EMULATOR", ROOT / ".emulator"))
 """The emulator's virtual environment."""
+PROGRAM: Final = ROOT / "tests" / "emulator_program.py"
 REGION: Final = "us-east-1"
 BACKUP_REGION: Final = "us-west-2"
 _FIRST_PORT: Final = 20_000
 _PORTS: Final = 12_000
-_START_SECONDS: Final = 30.0
-_STOP_SECONDS: Final = 10.0
+_START_SECONDS: Final = 180.0
+_STOP_SECONDS: Final = 2.0
+"""It waits for connections that nobody closes. Its functions end when it does, however that is."""
 _numbers = itertools.count(1)
 
 
@@ -43,8 +45,8 @@ class Emulator:
     """
 
     def __init__(self, *, guarded: bool = False, beside: Mapping[str, str] | None = None) -> None:
-        program = HOME / "bin" / "ministack"
-        if not program.exists():
+        python = HOME / "bin" / "python"
+        if not python.exists():
             raise FileNotFoundError(f"there is no emulator at {HOME}: run `make emulator`")
         self._folder = Path(tempfile.mkdtemp(prefix="contentplatform-emulator-"))
         self.port = _free_port()
@@ -63,7 +65,9 @@ class Emulator:
             **(beside or {}),
         }
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen([program], env=variables, stdout=log, stderr=log, cwd=self._folder)
+            self._process = subprocess.Popen(
+                [python, "-P", PROGRAM], env=variables, stdout=log, stderr=log, cwd=self._folder
+            )
         self._wait_until_up()
 
     def account(self) -> str:
@@ -126,7 +130,7 @@ class Emulator:
         request = urllib.request.Request(
             self.url + path, json.dumps(document).encode(), {"Content-Type": "application/json"}
         )
-        self._open(request, 30)
+        self._open(request, 180)
 
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + _START_SECONDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from aws.deployment import Stack, deploy
+from aws.deployment import Stack, deploy, pack
 from aws.mediaconvert import MediaConvert
 from contentplatform.app import AwsHome, open_aws
 from contentplatform.config import AwsSettings, Settings, StorageSettings, environment_name
@@ -30,7 +31,8 @@ STACKS: Final = ("ContentPlatformBackup", "ContentPlatform")
 """Those that the emulator takes."""
 WAITS: Final = 0.01
 """Of the seconds that a state of the workflow waits: 30 become a third of one."""
-LONG_SECONDS: Final = 90.0
+LONG_SECONDS: Final = 300.0
+"""Before something that has to happen is taken for hanging, on a machine that is busy with much else."""
 _PAUSE_SECONDS: Final = 0.1
 
 
@@ -68,11 +70,27 @@ def settings_for(emulator: Emulator, folder: Path) -> Settings:
 
 @pytest.fixture(scope="session")
 def assembly_for_emulator(tmp_path_factory: TempPathFactory) -> Path:
-    """The templates of the stacks that the emulator takes, with the functions' real layers."""
+    """The templates of the stacks that the emulator takes, with the functions' real layers.
+
+    Made, and its files packed, by the first test process that asks.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "assembly-for-emulator"
+    made = shared / "assembly-for-emulator.made"
+    with (shared / "assembly-for-emulator.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            _synthesise_for_emulator(folder)
+            pack(folder, STACKS)
+            made.touch()
+    return folder
+
+
+def _synthesise_for_emulator(folder: Path) -> None:
     from contentplatform_infra import layers  # noqa: PLC0415 - starts Node, which most tests never need
 
     layers.ensure_built()
-    folder = tmp_path_factory.mktemp("assembly")
     settings = replace(
         Settings(data_folder=folder),
         storage=StorageSettings(bucket_suffix=SUFFIX),
@@ -85,7 +103,6 @@ def assembly_for_emulator(tmp_path_factory: TempPathFactory) -> Path:
             asset = folder / f"asset.{layers.hash_of(layer)}"
             shutil.rmtree(asset)
             layers.build_layer(layer, asset, python_version=version)
-    return folder
 
 
 def emulator_python() -> str:
@@ -167,7 +184,7 @@ def aws_cli(*arguments: str | Path) -> str:
         env=dict(os.environ),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LONG_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
