@@ -450,6 +450,11 @@ def test_what_waits_says_why_and_can_be_cancelled_and_tried_again(site: ConsoleS
     assert "1 file will be processed again" in site.editor.done("/activity/retry", {"name": run.name}).text
 
 
+def test_what_is_wrong_with_a_password_is_said_in_sentences(site: ConsoleSite) -> None:
+    told = Page.of(site.nobody.post("/sign-in", {"name": "anna", "password": "wrong"}).text).text
+    assert "Name and password don't fit. Try again, or ask for a new one." in told
+
+
 def test_the_sign_in_page_names_a_command_that_there_is(site: ConsoleSite) -> None:
     found = re.search(r"<code>contentplatform (\S+) (\S+) NAME</code>", site.nobody.get("/sign-in").text)
     assert found is not None
@@ -495,7 +500,9 @@ def test_users_are_added_changed_and_locked_out(site: ConsoleSite) -> None:
     assert (changed.role, changed.folder, changed.quota_bytes) == (Role.EDITOR, "press/", None)
     site.admin.done(url, {"do": "disable"})
     assert site.platform.accounts.user(user.id).is_disabled
-    assert "user.disable" in site.admin.page("/settings/audit").text
+    log = site.admin.page("/settings/audit").text
+    assert "user.disable" in log
+    assert "role: editor" in log
     site.admin.done(url, {"do": "remove"})
     assert "nina" not in site.admin.page("/settings/users").text
 

@@ -375,7 +375,7 @@ def test_sounds_and_documents_are_shown_by_what_they_have(tmp_path: Path) -> Non
     [text] = re.findall(r'href="([^"]*/renditions/text)"', paper)
     assert site.ask(text).text.endswith("words")
     thing = site.ask(f"{path}/files/{media.file_id('in/thing.bin')}", headers=HTML).text
-    assert "There is nothing to show of this kind of file." in thing
+    assert "There is nothing to show of this file." in thing
 
 
 # -- archives -------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 
@@ -189,5 +190,7 @@ def show_audit(visit: Visit) -> Response:
         "audit.html",
         entries=page.entries,
         act=visit.asked("act"),
-        next_url=f"/settings/audit?cursor={page.cursor}" if page.cursor else "",
+        next_url=f"/settings/audit?{urlencode({'act': visit.asked('act'), 'cursor': page.cursor})}"
+        if page.cursor
+        else "",
     )

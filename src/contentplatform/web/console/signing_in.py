@@ -53,7 +53,7 @@ async def sign_in(request: Request) -> Response:
         signed_in = await run_in_threadpool(door.sign_in, request, name, password)
     except PlatformError as error:
         problem = problems.of_error(error)
-        shown = f"{error.why}. {error.hint}".strip(" .").capitalize() + "."
+        shown = " ".join(f"{said[0].upper()}{said[1:].rstrip('.')}." for said in (error.why, error.hint) if said)
         page = _sign_in_page(request, following, name=name[:_NAME_LIMIT], problem=shown, status=problem.kind.status)
         page.headers.update(problem.headers)
         return page
