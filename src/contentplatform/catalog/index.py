@@ -138,6 +138,8 @@ class _Way:
     condition: str
     parameters: tuple[Any, ...]
     position: str = "r.position"
+    counted: str | None = None
+    """Where as many are, to count them without fetching any; None: in the source."""
 
 
 def page_statement(
@@ -236,6 +238,7 @@ def _ordered_ways(query: SearchQuery) -> list[_Way]:
             "l.label = ? AND l.deleted = ?",
             (label, deleted),
             position="l.position",
+            counted="catalog_labels AS l",
         )
         for label in _query_labels(query)
     ]
@@ -284,7 +287,7 @@ def _count(view: Connection, way: _Way, most: int = _FEW) -> int:
     """How many candidates ``way`` has, up to so many."""
     return int(
         view.value(
-            f"SELECT count(*) FROM (SELECT 1 FROM {way.source} WHERE {way.condition} LIMIT ?)",  # noqa: S608 - generated
+            f"SELECT count(*) FROM (SELECT 1 FROM {way.counted or way.source} WHERE {way.condition} LIMIT ?)",  # noqa: S608 - generated
             (*way.parameters, most),
         )
     )
