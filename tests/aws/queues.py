@@ -14,7 +14,7 @@ from contentplatform.ingest.queue import EVENTS, UPLOADS, Queue
 from emulator import select_pause
 from fakes.clock import FakeClock
 
-_TOLD_SECONDS: Final = 10.0
+_TOLD_SECONDS: Final = 180.0
 _PAUSE_SECONDS: Final = 0.005
 
 

@@ -133,10 +133,19 @@ def test_from_an_empty_account_to_a_home_and_back(aws: Aws, data: Path, tools: T
     assert teardown.inventory().kept == ()
 
 
-def test_before_data_are_deleted_their_guards_are_lifted(aws: Aws, data: Path, tools: Toolchain) -> None:
+def test_only_the_stack_that_is_named_is_deployed_and_before_data_are_deleted_guards_are_lifted(
+    aws: Aws, data: Path, tools: Toolchain
+) -> None:
     told = Told()
     made = deployment(data, tools, told)
-    assert made.carry_out(made.prepare(("ContentPlatformBackup",), closely=False)) == ()
+    with pytest.raises(ConfigurationInvalid, match="no stack Nothing"):
+        made.prepare(("Nothing",), closely=False)
+    prepared = made.prepare(("ContentPlatformBackup",), closely=False)
+    assert prepared.regions_to_bootstrap == (BACKUP_REGION,)
+    assert made.carry_out(prepared) == ()
+    stacks = Stacks(aws, SystemClock())
+    assert stacks.status("ContentPlatformBackup", BACKUP_REGION) == "CREATE_COMPLETE"
+    assert stacks.status("ContentPlatform", REGION) == ""
     settings = deployed_settings(config.load(data_folder=data), Place())
     client = aws.client("s3", BACKUP_REGION)
 
@@ -207,18 +216,6 @@ def test_without_credentials_nothing_begins(data: Path, tools: Toolchain, monkey
     monkeypatch.setenv("AWS_CONFIG_FILE", str(data / "none"))
     with pytest.raises(ConfigurationInvalid, match="no AWS credentials"):
         deployment(data, tools, Told()).prepare((), closely=False)
-
-
-def test_only_the_stacks_that_are_named_are_deployed(aws: Aws, data: Path, tools: Toolchain) -> None:
-    told = Told()
-    with pytest.raises(ConfigurationInvalid, match="no stack Nothing"):
-        deployment(data, tools, told).prepare(("Nothing",), closely=False)
-    prepared = deployment(data, tools, told).prepare(("ContentPlatformBackup",), closely=False)
-    assert prepared.regions_to_bootstrap == (BACKUP_REGION,)
-    assert deployment(data, tools, told).carry_out(prepared) == ()
-    stacks = Stacks(aws, SystemClock())
-    assert stacks.status("ContentPlatformBackup", BACKUP_REGION) == "CREATE_COMPLETE"
-    assert stacks.status("ContentPlatform", REGION) == ""
 
 
 def test_the_signing_key_is_made_once_and_its_private_half_stays_in_ssm(aws: Aws, tools: Toolchain) -> None:

@@ -70,7 +70,7 @@ def send(part: dict[str, Any]) -> None:
     """Send a part as a browser does, by nothing but what was told."""
     first = part["first_byte"]
     data = DATA[first : first + part["size_bytes"]]
-    assert httpx.put(part["url"], content=data, headers=part["headers"], timeout=60).status_code == 200
+    assert httpx.put(part["url"], content=data, headers=part["headers"], timeout=180).status_code == 200
 
 
 @pytest.fixture

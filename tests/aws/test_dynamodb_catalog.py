@@ -191,7 +191,7 @@ def test_of_writers_at_the_same_moment_one_wins(home: DynamoHome) -> None:
     start = Barrier(8)
 
     def write(number: int) -> str | None:
-        start.wait(10)
+        start.wait(180)
         try:
             return home.catalog.put(replace(record, title=f"writer {number}")).title
         except Conflict:
@@ -310,7 +310,7 @@ def test_a_removal_and_a_write_at_the_same_moment_never_both_win(home: DynamoHom
     start = Barrier(2)
 
     def attempt(work: Callable[[], object]) -> bool:
-        start.wait(10)
+        start.wait(180)
         try:
             work()
         except Conflict:

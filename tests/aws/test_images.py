@@ -56,7 +56,7 @@ class Address:
 def answered(request: urllib.request.Request, certificate: object) -> Answer:
     context = ssl.create_default_context(cafile=str(certificate))
     try:
-        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
+        with urllib.request.urlopen(request, timeout=180, context=context) as answer:
             return Answer(answer.status, lower(answer.headers), answer.read())
     except urllib.error.HTTPError as error:
         with error:

@@ -52,7 +52,7 @@ def ask(statements: list[str], queries: Mapping[str, str]) -> Answers:
         input=json.dumps({"statements": statements, "queries": queries}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert done.returncode == 0, done.stderr
     answers: Answers = json.loads(done.stdout)

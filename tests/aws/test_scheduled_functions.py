@@ -50,9 +50,7 @@ def listening(home: AwsHome, name: str) -> str:
 def heard(home: AwsHome, queue: str) -> dict[str, Any]:
     """The alert that arrived."""
     sqs = home.aws.client("sqs")
-    messages = until(
-        lambda: sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=1).get("Messages"), "an alert arrived", seconds=3
-    )
+    messages = until(lambda: sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=1).get("Messages"), "an alert arrived")
     return dict(json.loads(messages[0]["Body"]))
 
 

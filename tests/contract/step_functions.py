@@ -28,7 +28,7 @@ _CONTEXT: Final = {
     "retries.$": "$$.State.RetryCount",
 }
 _PAUSE_SECONDS: Final = 0.005
-_PATIENCE: Final = 4_000
+_PATIENCE: Final = 40_000
 
 
 def make_table(aws: Aws, table: Table) -> None:
