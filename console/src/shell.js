@@ -70,20 +70,30 @@ document.addEventListener("keydown", (event) => {
 
 // -- colours ------------------------------------------------------------------------------------------------------
 
-document.querySelector("[data-theme-switch]")?.form.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const button = event.submitter;
-  const form = new URLSearchParams(new FormData(event.target, button));
-  const now = document.documentElement.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  const next = now === "dark" ? "light" : "dark";
-  form.set("theme", next);
-  document.documentElement.dataset.theme = next;
-  button.value = now;
-  button.querySelector(".unseen").textContent = `${now === "dark" ? "Dark" : "Light"} colours`;
-  const use = button.querySelector("use");
-  use.setAttribute("href", use.getAttribute("href").replace(/#.*$/, next === "dark" ? "#sun" : "#moon"));
-  await fetch(event.target.action, { method: "POST", body: form, redirect: "manual", credentials: "same-origin" });
-});
+const colours = document.querySelector("[data-theme-switch]");
+const system = matchMedia("(prefers-color-scheme: dark)");
+const shownTheme = () => document.documentElement.dataset.theme || (system.matches ? "dark" : "light");
+
+// The page can't know the system's colours when it is made: the switch offers those that are not shown.
+function offerOtherColours() {
+  const other = shownTheme() === "dark" ? "light" : "dark";
+  colours.value = other;
+  colours.querySelector(".unseen").textContent = `${other === "dark" ? "Dark" : "Light"} colours`;
+  const use = colours.querySelector("use");
+  use.setAttribute("href", use.getAttribute("href").replace(/#.*$/, other === "light" ? "#sun" : "#moon"));
+}
+
+if (colours) {
+  offerOtherColours();
+  system.addEventListener("change", offerOtherColours);
+  colours.form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const form = new URLSearchParams(new FormData(event.target, colours));
+    document.documentElement.dataset.theme = colours.value;
+    offerOtherColours();
+    await fetch(event.target.action, { method: "POST", body: form, redirect: "manual", credentials: "same-origin" });
+  });
+}
 
 // -- a form is sent once --------------------------------------------------------------------------------------------
 

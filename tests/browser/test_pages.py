@@ -340,6 +340,21 @@ def test_axe_finds_no_serious_fault_on_any_page_light_or_dark(stage: Stage) -> N
     assert {address: faults for address, faults in found.items() if faults} == {}
 
 
+def test_the_switch_of_colours_offers_those_that_are_not_shown(stage: Stage) -> None:
+    person = stage.same(color_scheme="dark")
+    page, switch = person.page, person.page.locator("[data-theme-switch]")
+    page.goto("/library")
+    expect(switch).to_have_text("Light colours")
+    with page.expect_response("**/theme"):
+        switch.click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    expect(switch).to_have_text("Dark colours")
+    page.goto("/library")
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    expect(switch).to_have_text("Dark colours")
+    person.context.close()
+
+
 def test_a_phone_shows_every_page_without_scrolling_sideways(stage: Stage) -> None:
     person = stage.same(viewport=PHONE, has_touch=True, is_mobile=True)
     page = person.page

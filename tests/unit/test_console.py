@@ -361,7 +361,10 @@ def test_a_collection_is_made_filled_shared_and_taken_away(site: ConsoleSite) ->
     made = site.editor.post("/collections", {"name": "Spring <b>", "description": "for all"})
     url = made.headers["location"]
     name = url.rpartition("/")[2]
+    offered = {"value": name}
+    assert offered in site.editor.page(site.url("shelf/one.txt")).all("option")
     site.editor.done("/library/act", {"file": file_id("shelf/one.txt"), "do": "collect", "collection": name})
+    assert offered not in site.editor.page(site.url("shelf/one.txt")).all("option")
     assert "one.txt" in site.viewer.page(url).text
     assert "Spring <b>" in site.viewer.page(url).text
     shared = Page.of(site.editor.post("/settings/links", {"collection": name, "days": "7"}).text)
