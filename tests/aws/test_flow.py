@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
+from contextlib import redirect_stdout
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +19,7 @@ import pytest
 from aws.conftest import Deployed, aws_cli, until
 from contentplatform.app import AwsHome
 from contentplatform.catalog.port import Record, Rendition, SearchQuery
+from contentplatform.cli.main import main
 from contentplatform.errors import ErrorCode, NotFound
 from contentplatform.ingest.queue import UPLOADS
 from contentplatform.media import MediaKind, ProcessingStatus, file_id
@@ -60,18 +59,11 @@ def jpeg(seed: int = 1, size: tuple[int, int] = (640, 480)) -> bytes:
 
 
 def platform(*arguments: str | Path, data: Path) -> dict[str, Any]:
-    """What our command line answers as JSON, in the environment of the test."""
-    program = Path(sys.executable).parent / "contentplatform"
-    done = subprocess.run(
-        [program, "--data", data, "--json", *arguments],
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode in {0, 1}, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
+    """What our command line answers as JSON, in this process and the environment of the test."""
+    with redirect_stdout(StringIO()) as told, pytest.raises(SystemExit) as ended:
+        main(["--data", str(data), "--json", *map(str, arguments)])
+    assert (ended.value.code or 0) in {0, 1}, told.getvalue()
+    answer: dict[str, Any] = json.loads(told.getvalue())
     return answer
 
 
@@ -83,7 +75,7 @@ def fetched(home: AwsHome, rendition: Rendition, deployed: Deployed) -> tuple[in
         headers={"Host": str(url.hostname), "X-Forwarded-Proto": "https"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=180) as answer:
             return answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read()
     except urllib.error.HTTPError as error:
         with error:

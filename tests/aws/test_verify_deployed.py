@@ -16,6 +16,7 @@ from aws.conftest import until
 from aws.test_flow import PRIMARY, jpeg, platform, put, record_of
 from contentplatform.app import AwsHome
 from contentplatform.catalog.port import SearchQuery
+from contentplatform.errors import ErrorCode
 from contentplatform.ingest.queue import UPLOADS
 from contentplatform.storage.port import BucketRole, walk_versions
 from contentplatform.verify.aws import AwsChecks
@@ -23,6 +24,9 @@ from contentplatform.verify.report import Verdict, judged
 from contentplatform.verify.verification import FOLDER
 
 WHERE: Final = {"Bucket": PRIMARY}
+OF_EXECUTIONS: Final = "executions succeed"
+RECENT: Final = 200
+FAULTS_ALLOWED: Final = 0.05
 
 
 def rows(report: dict[str, Any]) -> dict[str, str]:
@@ -30,10 +34,22 @@ def rows(report: dict[str, Any]) -> dict[str, str]:
     return {row["name"]: row["verdict"] for row in report["rows"]}
 
 
+def deserved(home: AwsHome) -> Verdict:
+    """How the share of executions that succeeded has to be judged: tests before this one may have broken some."""
+    recent = home.platform.engine.list(limit=RECENT).executions
+    ended = [one for one in recent if one.status.ended and not str(one.input.get("key", "")).startswith(f"{FOLDER}/")]
+    broken = [one for one in ended if one.error in {ErrorCode.INTERNAL, ErrorCode.NO_SPACE}]
+    return Verdict.FAILED if len(broken) > len(ended) * FAULTS_ALLOWED else Verdict.PASSED
+
+
 def test_a_healthy_home_passes_every_check_and_keeps_nothing_of_it(home: AwsHome, tmp_path: Any) -> None:
+    executions = {deserved(home)}
     report = platform("verify", data=tmp_path)
-    assert [row for row in report["rows"] if row["verdict"] == "failed"] == []
-    assert (report["healthy"], report["left_over"]) == (True, [])
+    executions.add(deserved(home))
+    failed = {row["name"] for row in report["rows"] if row["verdict"] == "failed"}
+    assert failed <= {OF_EXECUTIONS}, report["rows"]
+    assert rows(report)[OF_EXECUTIONS] in executions, report["rows"]
+    assert (report["healthy"], report["left_over"]) == (not failed, [])
     assert {name for name, verdict in rows(report).items() if verdict == "warning"} <= {
         "alarms are set and somebody is told",  # the emulator refuses the stack that holds some of them
         "metrics arrive",  # the emulator measures none
@@ -159,10 +175,11 @@ def a_queue_that_calls_nobody(home: AwsHome) -> Iterator[None]:
 
 @contextmanager
 def files_without_a_second_copy(home: AwsHome) -> Iterator[None]:
+    """Only the newest few are looked at here, so a few are enough, whatever other tests left."""
     library, catalog = home.platform.library, home.platform.catalog
-    there = len(catalog.search(SearchQuery(), limit=200).records)
-    keys = [f"unreplicated/{number}.txt" for number in range(there // 5 + 2)]
-    with without_replication(home):
+    keys = [f"unreplicated/{number}.txt" for number in range(3)]
+    with without_replication(home), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("contentplatform.verify.aws._NEWEST", 10)
         for key in keys:
             library.add(key, BytesIO(key.encode()))
         until(lambda: len(catalog.search(SearchQuery(folder="unreplicated")).records) == len(keys), "all are recorded")
