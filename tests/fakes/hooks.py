@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
@@ -12,13 +14,14 @@ from contentplatform.clock import Clock
 from contentplatform.errors import InvalidRequest, NotFound, Unavailable
 from contentplatform.hooks.port import (
     DEAD_PAGE_SIZE,
+    SECRET_BYTES,
+    SECRET_PREFIX,
     STATUS_LIMIT,
     CheckUrl,
     DeadMessage,
     Message,
     Webhook,
     Webhooks,
-    new_secret,
 )
 
 
@@ -71,7 +74,7 @@ class MemoryWebhooks(Webhooks):
 
     def rotate(self, webhook_id: str) -> str:
         with self._lock:
-            self._secrets[self.get(webhook_id).id] = new_secret()
+            self._secrets[self.get(webhook_id).id] = _new_secret()
             return self._secrets[webhook_id]
 
     def set_active(self, webhook_id: str, *, active: bool, after: int) -> Webhook:
@@ -163,3 +166,7 @@ class Receiver:
     def fail(self, times: int) -> None:
         """Be silent so often."""
         self.answers += [Unavailable("calling", "there was no answer in time")] * times
+
+
+def _new_secret() -> str:
+    return SECRET_PREFIX + base64.b64encode(os.urandom(SECRET_BYTES)).decode("ascii")

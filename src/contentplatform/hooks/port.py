@@ -4,13 +4,11 @@ At least once: a receiver knows a message that comes again by its ``webhook-id``
 other in the order of the changes, and none is sent before the one before it was taken or given up. What was given up
 waits on a list until a person has it sent again.
 
-The rows lie in the data folder's database. A webhook's own secret has to be kept as it is there: it signs.
+The rows lie in the data folder's database; what a webhook's messages are signed with does not.
 """
 
 from __future__ import annotations
 
-import base64
-import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ URL_LIMIT: Final = 2_000
 STATUS_LIMIT: Final = 200
 """Characters of how the last delivery went."""
 SECRET_BYTES: Final = 24
+"""192 bits, as Standard Webhooks has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +169,6 @@ class Webhooks(ABC):
     @abstractmethod
     def revived(self, webhook_id: str, message_id: str) -> None:
         """A message that was given up was taken after all. Idempotent."""
-
-
-def new_secret() -> str:
-    """A secret as Standard Webhooks has it: 192 bits."""
-    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode("ascii")
 
 
 def check_events(names: Collection[str]) -> frozenset[ChangeKind]:
