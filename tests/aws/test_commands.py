@@ -125,6 +125,7 @@ def test_an_execution_is_cancelled(cli: Cli, home: AwsHome, photo: str) -> None:
     assert cli.json("executions", "show", started)["cause"] == "not now"
 
 
+@pytest.mark.soak  # it adds the samples, every kind of them: `add` is above, every kind in ``test_media_flow``
 def test_the_demo_runs(cli: Cli) -> None:
     items = cli.json("demo")["items"]
     assert {item["file_path"].split("/")[0] for item in items} == {"demo"}

@@ -54,6 +54,8 @@ BODIES: Final[Mapping[str, Callable[[], bytes]]] = {
     "broken image": lambda: jpeg()[:900],
 }
 ENDED: Final = {ProcessingStatus.COMPLETED, ProcessingStatus.FAILED}
+NOT_THE_FILES_FAULT: Final = frozenset({ErrorCode.CRASH, ErrorCode.INTERNAL, ErrorCode.TIMEOUT})
+"""What becomes of good files whose functions are killed, or starved on a busy machine."""
 
 
 # -- breaking, and mending ---------------------------------------------------------------------------------------
@@ -150,7 +152,7 @@ def _processes() -> Iterator[tuple[int, int]]:
 # -- a storm -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("files", [80, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("files", [24, *(pytest.param(files, marks=pytest.mark.soak) for files in (80, 200))])
 def test_many_files_through_throttled_and_killed_functions(
     home: AwsHome, deployed: Deployed, folder: str, tmp_path: Path, files: int
 ) -> None:
@@ -160,20 +162,31 @@ def test_many_files_through_throttled_and_killed_functions(
         for number, name in enumerate(names)
     }
     killed = 0
-    with told_again_soon(home):
-        with ThreadPoolExecutor(10) as pool:
-            stored = [pool.submit(put, home, name, bodies[name]) for name in names]
-            for number in range(ROUNDS):
-                with throttled(home, number % 2):
-                    killed += kill_functions(deployed)
-                    select_pause(0.5)
-                select_pause(1.0)
-            for one in stored:
-                one.result()
-        assert killed, "nothing was at work"
-        until(lambda: home.platform.events.waiting() == 0, "the queue is empty", 180)
-    home.platform.events.redrive()
-    until(lambda: home.platform.events.waiting() == 0, "what was put aside is taken in, too")
+    # What is killed now, as what S3 told of when it was set up, would come again after an hour and a half.
+    until(lambda: home.platform.events.waiting() == 0, "what was before is taken in")
+    # Without the right to put it off a message comes again after the queue's own time-out.
+    with without_right(home, "content-upload-handler", "sqs:ChangeMessageVisibility"):
+        with told_again_soon(home):
+            with ThreadPoolExecutor(10) as pool:
+                stored = [pool.submit(put, home, name, bodies[name]) for name in names]
+                for number in range(ROUNDS):
+                    with throttled(home, number % 2):
+                        killed += kill_functions(deployed)
+                        select_pause(0.5)
+                    select_pause(1.0)
+                for one in stored:
+                    one.result()
+            assert killed, "nothing was at work"
+            until(lambda: home.platform.events.waiting() == 0, "the queue is empty")
+        with told_again_soon(home, 30):
+
+            def taken_in() -> bool:
+                """Whether each event is; those that were put aside are tried again."""
+                if home.platform.events.dead():
+                    home.platform.events.redrive()
+                return home.platform.events.waiting() == 0 and not home.platform.events.dead()
+
+            until(taken_in, "what was put aside is taken in, too")
 
     def ended() -> list[Record]:
         """The files' records, once all have ended; what a killed recorder left lying, the reconciler finds."""
@@ -182,19 +195,19 @@ def test_many_files_through_throttled_and_killed_functions(
         found = [_record(home, name) for name in names]
         return [one for one in found if one is not None] if all(one and one.status in ENDED for one in found) else []
 
-    for record in until(ended, "every file has ended", 180):
+    for record in until(ended, "every file has ended"):
         assert (record.status is ProcessingStatus.FAILED) == bool(record.error), record
-        assert record.error_code in {None, ErrorCode.CRASH, ErrorCode.INTERNAL}, record
-    platform("executions", "retry", "--failed", data=tmp_path)
-    records = until(
-        lambda: (
-            [one for name in names if (one := _record(home, name)) and one.status is ProcessingStatus.COMPLETED]
-            if all((one := _record(home, name)) and one.status in ENDED for name in names)
-            else None
-        ),
-        "what failed was processed again",
-        180,
-    )
+        assert record.error_code in {None, *NOT_THE_FILES_FAULT}, record
+
+    def completed() -> list[Record]:
+        """The files' records, once all are completed; where a busy machine let one time out, it is tried again."""
+        found = [one for name in names if (one := _record(home, name))]
+        if all(one.status in ENDED for one in found) and (failed := [one for one in found if one.error]):
+            assert {one.error_code for one in failed} <= NOT_THE_FILES_FAULT, failed
+            platform("executions", "retry", "--failed", data=tmp_path)
+        return found if all(one.status is ProcessingStatus.COMPLETED for one in found) else []
+
+    records = until(completed, "what failed was processed again")
     assert len(records) == files
     assert {one.file_hash for one in records} == {hashlib.sha256(body).hexdigest() for body in bodies.values()}
     until(
