@@ -12,13 +12,15 @@ from typing import Any, Final
 
 import pyvips
 
-from contentplatform.processing.embedded import describe
-from contentplatform.processing.image import credited, on_white, open_picture, refused, shrunk
+from contentplatform.processing.embedded import Embedded, describe
+from contentplatform.processing.image import Picture, credited, on_white, open_picture, refused, shrunk
 from contentplatform.processing.port import Transformation
 from contentplatform.processing.presets import ALLOWED_LOADERS, ImageLimits
 from contentplatform.processing.transformations import NAME, TRANSFORMATION_FORMATS, Plan, planned
 
 _DOING: Final = "making the picture that was asked for"
+_SIDE: Final = 64
+_USUAL: Final = Transformation(_SIDE, _SIDE, fills=False, smart=False, format="jpeg", quality=80)
 _OPERATIONS: Final = (
     *(loader.operation for loader in ALLOWED_LOADERS if loader.operation),
     *("resize", "colourspace", "icc_transform", "cast", "copy", "crop", "smartcrop", "autorot", "flatten"),
@@ -28,6 +30,27 @@ _OPERATIONS: Final = (
 # not run it; no thread is started.
 for _operation in _OPERATIONS:
     pyvips.Introspect.get(_operation)
+
+
+def _warm_up() -> None:
+    """Put a picture together and compute none of it: what pyvips and libvips set up at first use is in all children."""
+    pyvips.Source.new_from_memory(b"-")
+    image = pyvips.Operation.call("black", 2 * _SIDE, 2 * _SIDE, bands=3).copy(interpretation="srgb")
+    picture = Picture(
+        "image/png",
+        -1,
+        image,
+        decoded=image,
+        frames=1,
+        orientation=1,
+        embedded=Embedded(exif=b"-", iptc=b"-", xmp=b"-"),
+    )
+    plan = planned(picture.width, picture.height, _USUAL)
+    shrunk(picture, plan.width, plan.height, streamed=True)
+    describe(picture.embedded)
+
+
+_warm_up()
 
 
 def transform(request: Mapping[str, Any], source: int) -> Mapping[str, Any]:
@@ -69,7 +92,7 @@ def _encoded(image: pyvips.Image, wanted: Transformation, keep: str) -> bytes:
     content: bytes
     match wanted.format:
         case "jpeg":
-            content = image.jpegsave_buffer(Q=quality, optimize_coding=True, keep=keep)
+            content = pyvips.Operation.call("jpegsave_buffer", image, Q=quality, optimize_coding=True, keep=keep)
         case "webp":
             content = image.webpsave_buffer(Q=quality, effort=made.effort, keep=keep)
         case "avif":
