@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -204,14 +205,24 @@ def test_an_interrupted_add_says_so_and_the_same_command_goes_on(tmp_path: Path,
     home = Commands(tmp_path / "data")
     home.run("list")
     with home.start("add", files, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as adding:
-        assert adding.stdout is not None
-        select.select([adding.stdout], [], [], 0.5)
+        wait_until_at_work(adding, home.data)
         adding.send_signal(signal.SIGINT)
         out, err = adding.communicate(timeout=300)
     assert b"Traceback" not in out + err
     assert adding.returncode in {0, 130, -signal.SIGINT}
     home.run("add", files)
     assert {item["processing_status"] for item in home.json("list")["items"]} == {"completed"}
+
+
+def wait_until_at_work(process: subprocess.Popen[bytes], data: Path) -> None:
+    """Until a command holds a file of its data folder, or has ended: what it imports is behind it."""
+    pause = threading.Event()
+    while process.poll() is None:
+        for descriptor in Path(f"/proc/{process.pid}/fd").glob("*"):
+            with suppress(OSError):
+                if descriptor.readlink().is_relative_to(data):
+                    return
+        pause.wait(0.005)
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

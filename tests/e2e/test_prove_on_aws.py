@@ -28,7 +28,8 @@ def tools(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in TOOLS:
         path = folder / name
-        path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_IN}" {name} "$@"\n', "utf-8")
+        # Without what the environment has: hundreds of them are started.
+        path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{STAND_IN}" {name} "$@"\n', "utf-8")
         path.chmod(0o755)
     return folder
 

@@ -36,7 +36,8 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("count", [1, 2])
+# The second time is the same point in the middle of another file: it is passed by the same code.
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("point", POINTS_HERE)
 def test_an_add_that_dies_is_made_whole_by_the_next(pictures: Path, tmp_path: Path, point: str, count: int) -> None:
     home = Commands(tmp_path / "data")
