@@ -41,7 +41,7 @@ _LEAVE_TO_QUICK_LANCZOS: Final = 1.5
 _MOST_SHIFT: Final = 1 / 16
 """In pixels of the result. Within these two every size measured was over 50 dB, and up to 1.5 times as fast."""
 _HELD_SAMPLES: Final = 16 << 20
-"""Of a decoded frame. One that is no larger is held whole: handing it on in strips takes 5 to 12 % more processor time."""
+"""Of a decoded frame. One that is no larger is held whole: handing it on in strips takes 5 to 12 % more time."""
 _PREVIEW_FILE: Final = "preview-inside"
 _CANON_BOX: Final = b"CMT1"
 _MOST_WEBP_FRAMES: Final = 20_000
