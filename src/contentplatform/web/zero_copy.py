@@ -21,8 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 EXTENSION: Final = "http.response.zerocopysend"
 STALLED_SECONDS: Final = 60.0
 """A viewer that takes not one byte for so long has gone."""
-_PIECE_BYTES: Final = 8 << 20
-"""The event loop is held for no longer than copying this takes."""
+_PIECE_BYTES: Final = 1 << 20
+"""The event loop is held for no longer than sending this takes; then other connections have their turn."""
 _FLUSH_SECONDS: Final = 0.001
 _AVAILABLE: Final = hasattr(os, "sendfile")
 
