@@ -20,7 +20,7 @@ from contentplatform.web.server import HttpServer, listening_socket
 from contentplatform.web.uploads import BY_KEY_PREFIX, FORM_PATH, PATCH_TYPE, UPLOADS_PATH
 from upload_client import RULES, TUS, UploadSite, body, metadata, slowly
 
-IDLE_SECONDS = 0.3
+IDLE_SECONDS = 1.0
 FORM = {"Content-Type": "multipart/form-data; boundary=xx"}
 NESTED = (
     b'--xx\r\nContent-Disposition: form-data; name="a"\r\nContent-Type: multipart/mixed; boundary=y\r\n'
