@@ -29,10 +29,11 @@ class ReadOnce(zipfile.ZipFile):
     """A zip file that is unpacked for the first who asks; the others get links to the same files."""
 
     def extractall(self, path: Any = None, members: Any = None, pwd: Any = None) -> None:
-        """Put links to everything at the top of the archive into ``path``."""
+        """Put links to everything at the top of the archive into ``path``; its copy here has served its turn."""
         assert members is pwd is None, "all of it, or nothing here fits"
         for entry in self._unpacked().iterdir():
             (Path(path) / entry.name).symlink_to(entry)
+        Path(str(self.filename)).unlink()
 
     def _unpacked(self) -> Path:
         """Where this archive lies unpacked: another one with the same names and sums is the same."""
