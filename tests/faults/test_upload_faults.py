@@ -224,6 +224,23 @@ def test_a_failed_sync_is_not_tried_again_the_upload_is_lost(tmp_path: Path) -> 
     disk.database.close()
 
 
+def test_a_checkpoint_that_fails_ends_the_piece_however_it_goes_on(tmp_path: Path) -> None:
+    disk = Disk(tmp_path, errno.EIO)
+    session = disk.uploads.create(NewUpload("ann", "a", len(WHOLE)))
+    appending = disk.uploads.append(session.id, 0)
+    disk.fault.arm(2, for_ever=False)  # the write, then the sync beside it
+    appending.write(PIECES[0])
+    disk.uploads.checkpoints.shutdown()
+    assert disk.fault.struck == 1
+    with pytest.raises(Unavailable, match="lost"):
+        appending.write(PIECES[1][:10])
+    with pytest.raises(Unavailable, match="lost"):
+        appending.cut_off()
+    with pytest.raises(NotFound):
+        disk.uploads.get(session.id)
+    disk.database.close()
+
+
 def test_a_file_that_became_shorter_is_a_lost_upload(tmp_path: Path) -> None:
     disk = Disk(tmp_path, errno.EIO)
     session = disk.uploads.create(NewUpload("ann", "a", len(WHOLE)))

@@ -790,8 +790,8 @@ class _LocalAppending(Appending):
 
     def _wait_for_checkpoint(self) -> None:
         if self._checkpoint is not None:
-            pending, self._checkpoint = self._checkpoint, None
-            pending.result()
+            self._checkpoint.result()  # one that failed stays: nothing is synced or recorded after it
+            self._checkpoint = None
 
     def _close(self, *, acknowledged: bool) -> None:
         self._ended = True
