@@ -27,8 +27,8 @@ ALLOWED_SKIPS: Final = frozenset({NO_REAL_MEDIA, NO_MOUNT, NO_CHROMIUM})
 """Nothing else may be skipped: any other skip is reported as a failure."""
 
 MEMORY: Final = Path("/dev/shm")
-MEMORY_BYTES: Final = 4 << 30
-"""So much of it is free where a run may take it: many times what the tests of two processes hold at once."""
+MEMORY_BYTES: Final = 12 << 30
+"""So much of it is free where a run may take it: twice what the tests of two processes and their deployments hold."""
 TEMPORARY_VARIABLE: Final = "PYTEST_DEBUG_TEMPROOT"
 """Where pytest makes its folders."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -59,6 +60,8 @@ def templates_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tem
     def made(frozen: str) -> Templates:
         folder = tmp_path_factory.mktemp("variant")
         synthesise(settings_of(**json.loads(frozen)), folder)
-        return read_templates(folder)
+        read = read_templates(folder)
+        shutil.rmtree(folder)  # the functions' libraries lie beside the templates, 200 MB of them
+        return read
 
     return lambda **tables: made(json.dumps(tables, sort_keys=True))
