@@ -184,6 +184,25 @@ def test_an_open_home_has_loaded_no_parser(tmp_path: Path) -> None:
 # -- text ----------------------------------------------------------------------------------------------------------
 
 
+def test_types_are_known_of_all_of_the_cdk_that_is_used() -> None:
+    """mypy passes over the rest; what is used and not on its list would count as anything."""
+    read = {
+        module
+        for rule in SETTINGS["tool"]["mypy"]["overrides"]
+        if rule.get("follow_imports") == "silent"
+        for module in rule["module"]
+    }
+    trees = [ast.parse(path.read_text("utf-8")) for folder in (INFRA, ROOT / "tests") for path in folder.rglob("*.py")]
+    imported = {
+        name
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "aws_cdk"
+        for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names if alias.name.islower()))
+    }
+    assert imported == read
+
+
 def test_no_module_is_named_for_nothing_in_particular() -> None:
     vague = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
     named = [path for folder in ("src", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]

@@ -108,5 +108,5 @@ def guarded(header_timeout_seconds: float, quick: Quick | None = None) -> type[G
 
     ``quick`` answers at once what it can.
     """
-    told = {"header_timeout_seconds": header_timeout_seconds, "quick": quick, "known": {}}
+    told: dict[str, object] = {"header_timeout_seconds": header_timeout_seconds, "quick": quick, "known": {}}
     return type("Guarded", (GuardedProtocol,), told)
