@@ -48,15 +48,16 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._seen_data_version = -1
         settings = home.platform.settings
-        drop = home.drop_folder()
+        drop, is_over = home.drop_folder(), self._stopping.is_set
+        every_hour = settings.ingest.reconcile_interval_seconds
         self._duties = (
             *((Duty("drop", _DROP_SECONDS, drop.look),) if drop is not None else ()),
-            Duty("index", settings.catalog.index_interval_seconds, home.index_for_search),
+            Duty("index", settings.catalog.index_interval_seconds, lambda: home.index_for_search(is_over)),
             Duty("manifests", settings.storage.manifest_interval_seconds, home.store.flush_journal),
-            Duty("reconcile", settings.ingest.reconcile_interval_seconds, home.platform.ingest.reconcile),
-            Duty("snapshot", settings.ingest.reconcile_interval_seconds, home.write_snapshot_if_due),
+            Duty("reconcile", every_hour, lambda: home.platform.ingest.reconcile(is_over=is_over)),
+            Duty("snapshot", every_hour, home.write_snapshot_if_due),
             Duty("scratch", settings.storage.gc_interval_seconds, home.sweep_scratch),
-            Duty("uploads", settings.ingest.reconcile_interval_seconds, home.expire_uploads),
+            Duty("uploads", every_hour, home.expire_uploads),
             Duty("garbage", settings.storage.gc_interval_seconds, home.store.collect_garbage),
             Duty("schedule", _SCHEDULE_SECONDS, home.schedule().run_due),
             Duty("progress", _PROGRESS_SECONDS, home.note_progress),
@@ -107,7 +108,7 @@ class Worker:
         version = self._home.database.data_version()
         if version != self._seen_data_version or self._home.platform.events.waiting():
             self._seen_data_version = version
-            self._home.take_in_all()
+            self._home.take_in_all(self._stopping.is_set)
 
     def _guarded(self, name: str, work: Callable[[], object]) -> None:
         """The outer edge of a duty: whatever happens in one, the others go on."""

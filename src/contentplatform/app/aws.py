@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from contentplatform.alerts.port import TOPIC_NAME
-from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
+from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor, never
 from contentplatform.app.incoming import LateDirectUploads, LateUploads, open_direct_uploads, open_uploads
 from contentplatform.app.links import LateLinks, open_links
 from contentplatform.app.local import DATABASE_FILE_NAME
@@ -69,10 +69,10 @@ class AwsHome(Home):
         for service in ("s3", "dynamodb"):
             self.aws.client(service)
 
-    def take_in_all(self) -> None:
+    def take_in_all(self, is_over: Callable[[], bool] = never) -> None:
         """Nothing: the queue calls the upload handler."""
 
-    def index_for_search(self) -> None:
+    def index_for_search(self, is_over: Callable[[], bool] = never) -> None:
         """Nothing: the table's stream calls the search indexer."""
 
     def finish(self) -> None:

@@ -13,7 +13,7 @@ from contentplatform.storage.lifecycle import bucket_name
 from contentplatform.storage.port import BucketRole, ObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from contentplatform.accounts.passwords import Passwords
     from contentplatform.accounts.port import Accounts, AuditLog
@@ -112,9 +112,14 @@ class Platform:
         """A record as the flat document that people and programs get."""
         return to_public(record, bucket_name(BucketRole.PRIMARY, self.settings.storage.bucket_suffix))
 
-    def take_in(self, limit: int = 200) -> int:
+    def take_in(self, limit: int = 20) -> int:
         """Handle events that wait, up to ``limit``; returns how many."""
         return self.events.drain(lambda event: self.ingest.handle(event.key), limit=limit)
+
+
+def never() -> bool:
+    """Whether to stop, of those who don't."""
+    return False
 
 
 class Home(ABC):
@@ -135,12 +140,16 @@ class Home(ABC):
         return self._processor.confinement().gaps()
 
     @abstractmethod
-    def take_in_all(self) -> None:
-        """Handle every event that is due now, where nobody else does. aws: the upload handler does."""
+    def take_in_all(self, is_over: Callable[[], bool] = never) -> None:
+        """Handle every event that is due now, where nobody else does. aws: the upload handler does.
+
+        Args:
+            is_over: asked after every couple of events whether to stop; a worker handles the rest.
+        """
 
     @abstractmethod
-    def index_for_search(self) -> None:
-        """Bring the search index up to date, where nobody else does. aws: the search indexer does."""
+    def index_for_search(self, is_over: Callable[[], bool] = never) -> None:
+        """Bring the search index up to date, where nobody else does, or until ``is_over``. aws: the indexer does."""
 
     @abstractmethod
     def finish(self) -> None:

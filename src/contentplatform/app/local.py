@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor
+from contentplatform.app.home import PROCESSED_KINDS, SCRATCH_FOLDER_NAME, Home, Platform, media_processor, never
 from contentplatform.app.incoming import LateUploads, open_uploads
 from contentplatform.app.links import LateLinks, open_links
 from contentplatform.app.people import LateCharges, LatePeople, open_accounts
@@ -177,12 +177,12 @@ class LocalHome(Home):
     def options(self) -> str:
         return f"--data {self.platform.settings.data_folder}"
 
-    def take_in_all(self) -> None:
-        while self.platform.take_in():
+    def take_in_all(self, is_over: Callable[[], bool] = never) -> None:
+        while not is_over() and self.platform.take_in():
             pass
 
-    def index_for_search(self) -> None:
-        while self.catalog.index_pending():
+    def index_for_search(self, is_over: Callable[[], bool] = never) -> None:
+        while not is_over() and self.catalog.index_pending():
             pass
 
     def finish(self) -> None:

@@ -54,7 +54,8 @@ def worker(session: Session, *, with_parent: bool) -> int:
         while not session.platform.clock.wait(stopping, _LOOK_SECONDS):
             session.local.database.check_usable()  # else it would live on without doing anything
         talk("Stopping: what is at work is finished or handed back.")
-    session.local.finish()
+    # What is still to be taken in, and it may be a hundred thousand files, the next worker finds.
+    session.local.store.flush_journal()
     return EXIT_OK
 
 

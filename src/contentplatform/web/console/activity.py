@@ -182,7 +182,7 @@ def retry(visit: Visit) -> Response:
         for key in keys:
             visit.note("file.reprocess", key, execution=library.reprocess(key), bulk=True)
         started = len(keys)
-    visit.home.take_in_all()
+    visit.catch_up()
     return visit.back(ACTIVITY, f"{words.count(started, 'file')} will be processed again.")
 
 

@@ -75,7 +75,7 @@ def delete(visit: Visit) -> Response:
     record = _record(visit)
     visit.platform.library.remove(record.file_path)
     visit.note("file.delete", record.file_path)
-    visit.home.index_for_search()
+    visit.catch_up()
     return visit.back(LIBRARY, Notice("1 file moved to the trash.", undelete=(record.file_id,)))
 
 
@@ -110,6 +110,5 @@ def collect(visit: Visit) -> Response:
 
 
 def _done(visit: Visit, record: Record, told: str = "") -> Response:
-    visit.home.take_in_all()
-    visit.home.index_for_search()
+    visit.catch_up()
     return visit.back(file_url(record), told or None)

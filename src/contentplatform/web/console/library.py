@@ -108,7 +108,7 @@ def take_in(visit: Visit) -> Response:
             came += 1
         except PlatformError as error:
             failed.append(error.public)
-    visit.home.take_in_all()
+    visit.catch_up()
     if not came and not failed:
         raise InvalidRequest("uploading", "no file was chosen")
     told = f"{words.count(came, 'file')} uploaded." + "".join(f" {why}." for why in failed)
@@ -155,8 +155,7 @@ def act(visit: Visit) -> Response:
             done.append(record)
         except PlatformError as error:
             failed.append(error.public)
-    visit.home.take_in_all()
-    visit.home.index_for_search()
+    visit.catch_up()
     told = f"{words.count(len(done), 'file')} {word}." + "".join(f" {why}." for why in failed[:5])
     undelete = tuple(record.file_id for record in done) if what == "delete" else ()
     return visit.back(_return_to(visit), Notice(told, "bad" if failed else "", undelete))

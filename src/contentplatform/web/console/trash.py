@@ -41,8 +41,7 @@ def undelete(visit: Visit) -> Response:
             back.append(record.file_id)
         except PlatformError as error:
             failed.append(error.public)
-    visit.home.take_in_all()
-    visit.home.index_for_search()
+    visit.catch_up()
     told = f"{words.count(len(back), 'file')} brought back." + "".join(f" {why}." for why in failed[:5])
     to = f"/files/{back[0]}" if len(picked) == 1 and back else "/library"
     return visit.back(to, Notice(told, "bad" if failed else ""))

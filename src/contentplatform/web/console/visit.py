@@ -36,6 +36,8 @@ NOTICE_COOKIE: Final = "notice"
 _NOTICE_LIMIT: Final = 3_000
 _FIELDS_LIMIT: Final = 2_000
 _FILES_LIMIT: Final = 1_000
+_CATCH_UP_SECONDS: Final = 2.0
+"""So long a request works at showing at once what it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,17 @@ class Visit:
     def path(self) -> Mapping[str, Any]:
         """What the path holds, by name."""
         return self.request.path_params
+
+    def catch_up(self) -> None:
+        """Show at once what this request did, unless so much waits before it that a worker had better do it."""
+        clock = self.platform.clock
+        begun = clock.monotonic_seconds()
+
+        def is_over() -> bool:
+            return clock.monotonic_seconds() - begun >= _CATCH_UP_SECONDS
+
+        self.home.take_in_all(is_over)
+        self.home.index_for_search(is_over)
 
     @property
     def may_write(self) -> bool:
