@@ -29,6 +29,8 @@ ACCOUNT: Final = "123456789012"
 SUFFIX: Final = "emulated"
 STACKS: Final = ("ContentPlatformBackup", "ContentPlatform")
 """Those that the emulator takes."""
+CONSOLE: Final = "http://localhost"
+"""Where a console is opened from which browsers send files straight to S3, by the templates."""
 WAITS: Final = 0.01
 """Of the seconds that a state of the workflow waits: 30 become a third of one."""
 LONG_SECONDS: Final = 300.0
@@ -94,7 +96,7 @@ def _synthesise_for_emulator(folder: Path) -> None:
     settings = replace(
         Settings(data_folder=folder),
         storage=StorageSettings(bucket_suffix=SUFFIX),
-        aws=AwsSettings(account_id=ACCOUNT, alert_email="ops@example.org"),
+        aws=AwsSettings(account_id=ACCOUNT, alert_email="ops@example.org", console_origins=CONSOLE),
     )
     synthesise(settings, folder, account_id=ACCOUNT, only=STACKS)
     version = emulator_python()

@@ -61,11 +61,11 @@ def serving(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Debian's Chromium, without a window."""
+def chromium(*arguments: str) -> Iterator[Browser]:
+    """Debian's Chromium, without a window; with further arguments of its own."""
     expect.set_options(timeout=_PATIENCE_MILLISECONDS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_QUIET)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*_QUIET, *arguments])
         yield browser
         browser.close()
 
