@@ -105,6 +105,19 @@ def test_a_file_goes_to_s3_in_parts_goes_on_where_it_stopped_and_is_one_version(
         assert reader.read() == DATA
 
 
+def test_an_address_takes_what_it_was_signed_for_and_nothing_else(world: World) -> None:
+    [_, _, part] = world.begin()["parts"]
+    rest, owner = DATA[part["first_byte"] :], part["headers"]
+    assert httpx.put(part["url"], content=rest + b"!", headers=owner).status_code == 403
+    assert httpx.put(part["url"], content=rest[1:], headers=owner).status_code == 403
+    assert httpx.put(part["url"], content=rest).status_code == 403
+    assert httpx.put(part["url"], content=rest, headers=dict.fromkeys(owner, "999999999999")).status_code == 403
+    other = part["url"].replace("partNumber=3", "partNumber=2")
+    assert other != part["url"]
+    assert httpx.put(other, content=rest, headers=owner).status_code == 403
+    assert httpx.put(part["url"], content=rest, headers=owner).status_code == 200
+
+
 def test_others_and_other_folders_see_nothing_and_an_end_frees_the_parts(world: World, aws: Aws) -> None:
     begun = world.begin()
     send(begun["parts"][2])

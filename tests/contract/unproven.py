@@ -15,10 +15,6 @@ UNPROVEN: Final[dict[str, str]] = {
     "storage.ObjectStore.put: bytes that change between hashing and sending in parts are refused": (
         "the emulator knows no full-object checksum of parts; shown is that completing an upload carries it"
     ),
-    "storage.ObjectStore.put: a part sent past the platform with other bytes than were signed for is refused": (
-        "whether the emulator holds a sender to the signed length was not tried; shown is that each address signs it, "
-        "and whose bucket it is"
-    ),
     "storage.ObjectStore.put: parts sent past the platform come without a checksum": (
         "S3 computes CRC64NVME for them, by its documentation; the emulator knows no full-object checksum of parts"
     ),
