@@ -54,8 +54,9 @@ def stage(home: AwsHome, deployed: Deployed, tmp_path: Path, monkeypatch: pytest
         pytest.skip(NO_CHROMIUM)
     monkeypatch.setenv(environment_name("aws", "console_origins"), CONSOLE)
     with serving(tmp_path / "data") as (url, password):
+        http = "--disable-http2"  # as S3 itself; the emulator takes it, and takes its time for it
         led = f"--host-resolver-rules=MAP {urlsplit(CONSOLE).netloc}:80 {urlsplit(url).netloc}"
-        with chromium(led) as browser:
+        with chromium(led, http) as browser:
             bucket = bucket_names(home.platform.settings)[BucketRole.PRIMARY]
             yield Stage(browser, url, password, deployed.emulator.url, bucket)
 
