@@ -185,7 +185,7 @@ def test_an_open_home_has_loaded_no_parser(tmp_path: Path) -> None:
 
 
 def test_types_are_known_of_all_of_the_cdk_that_is_used() -> None:
-    """mypy passes over the rest; what is used and not on its list would count as anything."""
+    """What mypy passes over, and is used, would count as anything."""
     read = {
         module
         for rule in SETTINGS["tool"]["mypy"]["overrides"]
