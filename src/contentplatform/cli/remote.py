@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any, BinaryIO, Final, NoReturn
 
 from contentplatform.app import Home, Platform
+from contentplatform.app.home import never
 from contentplatform.catalog.codec import to_public
 from contentplatform.catalog.port import Facets, LedgerEntry, Record, RecordPage, SearchQuery
 from contentplatform.client import Client, Download
@@ -255,10 +256,10 @@ class RemoteHome(Home):
         """Nothing is decoded here."""
         return ()
 
-    def take_in_all(self) -> None:
+    def take_in_all(self, is_over: Callable[[], bool] = never) -> None:
         """The server does."""
 
-    def index_for_search(self) -> None:
+    def index_for_search(self, is_over: Callable[[], bool] = never) -> None:
         """The server does."""
 
     def finish(self) -> None:
