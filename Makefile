@@ -62,10 +62,9 @@ types: install
 imports: install
 	$(BIN)/lint-imports
 
-# Thousands of processes are started: compiling the same modules for each would take a third of the time. Three at
-# once, on two cores too: a test that works with a server, or with the emulator, waits for it a quarter of its time.
+# Thousands of processes are started: compiling the same modules for each would take a third of the time.
 unit: install emulator layers
-	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/.pycache $(BIN)/pytest -n 3 --dist worksteal -m "not soak"
+	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/.pycache $(BIN)/pytest -n 2 --dist worksteal -m "not soak"
 
 format: install  ## Bring the code into the one format
 	$(BIN)/ruff format $(SOURCES)
