@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, cast
 
@@ -356,17 +356,16 @@ def _parted(rest: bytes) -> tuple[bytes, bytes, bytes]:
 
     What is written in another way stays among the headers.
     """
-    none_match = wanted_range = b""
-    for name in _NONE_MATCH:
-        begin = rest.find(name)
-        if begin >= 0:
-            end = rest.find(b"\r\n", begin + len(name))
-            none_match, rest = rest[begin + len(name) : end], rest[:begin] + rest[end:]
-            break
-    for name in _RANGE:
-        begin = rest.find(name)
-        if begin >= 0:
-            end = rest.find(b"\r\n", begin + len(name))
-            wanted_range, rest = rest[begin + len(name) : end], rest[:begin] + rest[end:]
-            break
+    rest, none_match = _without(rest, _NONE_MATCH)
+    rest, wanted_range = _without(rest, _RANGE)
     return rest, none_match, wanted_range
+
+
+def _without(rest: bytes, names: Iterable[bytes]) -> tuple[bytes, bytes]:
+    """Headers without the first that goes by one of these names, and its value."""
+    for name in names:
+        begin = rest.find(name)
+        if begin >= 0:
+            end = rest.find(b"\r\n", begin + len(name))
+            return rest[:begin] + rest[end:], rest[begin + len(name) : end]
+    return rest, b""
