@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from contentplatform.drivers.boto import Aws
 from contentplatform.lambdas.functions import Layer
 from emulator import HOME, REGION, Emulator, select_pause
 from infra.synthesis import synthesise
+from made_once import made_once
 
 if TYPE_CHECKING:
     from _pytest.tmpdir import TempPathFactory
@@ -76,17 +76,7 @@ def assembly_for_emulator(tmp_path_factory: TempPathFactory) -> Path:
 
     Made, and its files packed, by the first test process that asks.
     """
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = shared / "assembly-for-emulator"
-    made = shared / "assembly-for-emulator.made"
-    with (shared / "assembly-for-emulator.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            _synthesise_for_emulator(folder)
-            pack(folder, STACKS)
-            made.touch()
-    return folder
+    return made_once(tmp_path_factory, "assembly-for-emulator", _synthesise_for_emulator)
 
 
 def _synthesise_for_emulator(folder: Path) -> None:
@@ -105,6 +95,7 @@ def _synthesise_for_emulator(folder: Path) -> None:
             asset = folder / f"asset.{layers.hash_of(layer)}"
             shutil.rmtree(asset)
             layers.build_layer(layer, asset, python_version=version)
+    pack(folder, STACKS)
 
 
 def emulator_python() -> str:

@@ -6,9 +6,7 @@ seconds to start) is only loaded where something is synthesised.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from infra.synthesis import Templates, read_templates, settings_of, synthesise
+from made_once import made_once
 
 if TYPE_CHECKING:
     from aws_cdk.assertions import Template
@@ -26,16 +25,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the templates for the default settings: made by the first test process that asks."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = shared / "assembly"
-    made = shared / "assembly.made"
-    with (shared / "assembly.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            synthesise(settings_of(), folder)
-            made.touch()
-    return folder
+    return made_once(tmp_path_factory, "assembly", lambda folder: synthesise(settings_of(), folder))
 
 
 @pytest.fixture(scope="session")
